@@ -1,0 +1,3 @@
+//! The guest's one binary: init, engine, shim.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Blobs, layers, snapshots and image names on disk.

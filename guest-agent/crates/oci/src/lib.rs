@@ -1,0 +1,5 @@
+//! OCI words: reference, digest, platform, image documents.
+
+mod digest;
+
+pub use digest::{Digest, DigestError};

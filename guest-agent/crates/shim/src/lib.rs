@@ -1,0 +1,1 @@
+//! One small process a container: stdio, logs, exit status.

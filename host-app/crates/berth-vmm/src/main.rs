@@ -1,0 +1,3 @@
+//! The machine process.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! berthd as a library: socket, settings, machines.

@@ -1,0 +1,1 @@
+//! What berth-vmm is: QEMU, vsock, shares and disks put together.

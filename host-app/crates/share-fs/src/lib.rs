@@ -1,0 +1,1 @@
+//! Granted host folders served over FUSE, behind a name guard.

@@ -1,0 +1,1 @@
+//! The vsock device's thoughts: packets in, actions out.

@@ -1,0 +1,1 @@
+//! The Docker API through real clients, against the reference and against ours.

@@ -1,0 +1,3 @@
+//! Figures beside Debian's dockerd, in one run.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Engines, registries and machines for tests.

@@ -1,0 +1,1 @@
+//! The whole product: berth, a VM, the docker CLI outside.

@@ -1,0 +1,3 @@
+//! setup, up, test, image, lint, bench.
+
+fn main() {}

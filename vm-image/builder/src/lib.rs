@@ -1,0 +1,1 @@
+//! Kernel, system image and hello image, reproducibly.
