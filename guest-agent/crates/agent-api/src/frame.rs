@@ -1,5 +1,7 @@
 //! Frames as bytes: pure, for whatever moves them.
 
+use std::io::{self, Read, Write};
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::MAX_FRAME_BYTES;
@@ -52,6 +54,33 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
     serde_json::from_slice(body).map_err(FrameError::Malformed)
 }
 
+/// Reads one message from a blocking reader; `None` at a clean end before a frame.
+///
+/// # Errors
+/// What the reader says; `InvalidData` with a [`FrameError`] in it.
+pub fn read_from<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<T>> {
+    let mut header = [0; 4];
+    if reader.read(&mut header[..1])? == 0 {
+        return Ok(None);
+    }
+    reader.read_exact(&mut header[1..])?;
+    let mut body = vec![0; length(header).map_err(invalid)?];
+    reader.read_exact(&mut body)?;
+    decode(&body).map(Some).map_err(invalid)
+}
+
+/// Writes one message to a blocking writer.
+///
+/// # Errors
+/// What the writer says; `InvalidData` with a [`FrameError`] in it.
+pub fn write_to<T: Serialize>(writer: &mut impl Write, message: &T) -> io::Result<()> {
+    writer.write_all(&encode(message).map_err(invalid)?)
+}
+
+fn invalid(error: FrameError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +99,13 @@ mod tests {
     #[test]
     fn a_length_over_the_bound_is_refused() {
         assert!(length(u32::MAX.to_le_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_cut_frame_is_an_error_and_an_empty_stream_is_the_end() {
+        let bytes = encode(&"hello").expect("short");
+        assert_eq!(read_from::<String>(&mut &bytes[..]).expect("whole"), Some("hello".to_owned()));
+        assert!(read_from::<String>(&mut &bytes[..6]).is_err());
+        assert_eq!(read_from::<String>(&mut &[][..]).expect("end"), None);
     }
 }

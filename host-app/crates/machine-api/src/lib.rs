@@ -2,12 +2,18 @@
 //!
 //! berthd starts berth-vmm with the path of a [`MachineSpec`] file; berth-vmm listens on the unix socket named there (0600, same uid). Each
 //! connection starts with one [`VmmRequest`] frame (framing of `agent-api`). [`VmmRequest::Dial`] turns it into the stream asked for.
+//! Once the socket takes connections, berth-vmm writes the line [`READY_LINE`] to its standard output and closes it; an end before that line is
+//! a failed start, whose reason is on standard error. berthd holds a `flock` on the machine's lock file through a file descriptor that
+//! berth-vmm and QEMU inherit: the lock is free only when nothing uses the data disk any more.
 
 use std::path::PathBuf;
 
 use agent_api::Service;
 pub use agent_api::frame;
 use serde::{Deserialize, Serialize};
+
+/// What berth-vmm writes to its standard output, with a line end, when its socket takes connections.
+pub const READY_LINE: &str = "ready";
 
 /// What a machine is. Written by berthd, read once by berth-vmm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
