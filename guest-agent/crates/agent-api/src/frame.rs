@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn a_cut_frame_is_an_error_and_an_empty_stream_is_the_end() {
         let bytes = encode(&"hello").expect("short");
-        assert_eq!(read_from::<String>(&mut &bytes[..]).expect("whole"), Some("hello".to_owned()));
+        assert_eq!(
+            read_from::<String>(&mut &bytes[..]).expect("whole"),
+            Some("hello".to_owned())
+        );
         assert!(read_from::<String>(&mut &bytes[..6]).is_err());
         assert_eq!(read_from::<String>(&mut &[][..]).expect("end"), None);
     }
