@@ -3,7 +3,10 @@
 //! berthd listens on `$BERTH_HOME/run/berthd.sock` (0600, same uid). One [`ControlRequest`] frame a connection (framing of `agent-api`), then
 //! [`ControlReply`] frames until [`ControlReply::Done`] or [`ControlReply::Failed`]; logs and shell go on as their variants say.
 
+mod places;
+
 pub use agent_api::frame;
+pub use places::{CONTROL_SOCKET, DAEMON_LOG, READY_LINE, home_folder};
 use serde::{Deserialize, Serialize};
 
 /// The machine that is meant when none is named.

@@ -1,0 +1,128 @@
+//! The control socket: what `berth` and the UI ask.
+
+use std::sync::Arc;
+
+use agent_api::Service;
+use anyhow::Context;
+use control_api::{ControlReply, ControlRequest};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::{Notify, mpsc},
+};
+
+use crate::{machine::Machines, wire};
+
+/// Text of a log in one frame.
+const LOG_CHUNK_BYTES: usize = 64 << 10;
+
+pub(crate) async fn serve(listener: UnixListener, machines: Arc<Machines>, quit: Arc<Notify>) {
+    loop {
+        let client = wire::accept(&listener).await;
+        tokio::spawn(answer(client, Arc::clone(&machines), Arc::clone(&quit)));
+    }
+}
+
+async fn answer(mut client: UnixStream, machines: Arc<Machines>, quit: Arc<Notify>) {
+    let result = match wire::read_frame::<ControlRequest>(&mut client).await {
+        Ok(Some(request)) => perform(request, &mut client, &machines, &quit).await,
+        Ok(None) => return,
+        Err(error) => Err(error.context("the request is not one this berthd knows: update berth and berthd together")),
+    };
+    let last = match result {
+        Ok(()) => ControlReply::Done,
+        Err(error) => ControlReply::Failed { message: format!("{error:#}"), hint: String::new() },
+    };
+    // A client that left does not want the answer.
+    let _ = wire::write_frame(&mut client, &last).await;
+}
+
+async fn perform(
+    request: ControlRequest,
+    client: &mut UnixStream,
+    machines: &Arc<Machines>,
+    quit: &Notify,
+) -> anyhow::Result<()> {
+    match request {
+        ControlRequest::Start { machine } => {
+            let machine = machines.get(&machine)?;
+            with_progress(client, |tell| async move { machine.start(tell).await }).await
+        }
+        ControlRequest::Stop { machine, force } => {
+            let machine = machines.get(&machine)?;
+            with_progress(client, |tell| async move { machine.stop(force, tell).await }).await
+        }
+        ControlRequest::Status { machine } => {
+            let status = machines.get(&machine)?.status();
+            wire::write_frame(client, &ControlReply::Status(status)).await
+        }
+        ControlRequest::List => {
+            for machine in machines.list() {
+                wire::write_frame(client, &ControlReply::Status(machine.status())).await?;
+            }
+            Ok(())
+        }
+        ControlRequest::Logs { machine, follow } => {
+            let machine = machines.get(&machine)?;
+            if machine.is_running() {
+                let mut log = machine.dial(Service::Logs { follow }).await?;
+                return copy_log(&mut log, client).await;
+            }
+            for path in machine.log_files() {
+                if let Ok(mut file) = tokio::fs::File::open(&path).await {
+                    let title = format!("== {}\n", path.display());
+                    wire::write_frame(client, &ControlReply::Text(title)).await?;
+                    copy_log(&mut file, client).await?;
+                }
+            }
+            Ok(())
+        }
+        ControlRequest::Shell { machine, arguments, terminal } => {
+            let service = Service::Shell { arguments, terminal };
+            let mut shell = machines.get(&machine)?.dial(service).await?;
+            wire::write_frame(client, &ControlReply::Done).await?;
+            wire::splice(client, &mut shell).await.context("carry the shell")?;
+            client.shutdown().await.context("end the shell")
+        }
+        ControlRequest::Quit => {
+            quit.notify_one();
+            Ok(())
+        }
+    }
+}
+
+/// Runs an operation to its end, whether the client stays or not, and tells it the phases while it stays.
+async fn with_progress<F, Fut>(client: &mut UnixStream, operation: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Box<dyn FnMut(&str) + Send>) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let (sender, mut phases) = mpsc::unbounded_channel::<String>();
+    let tell = Box::new(move |phase: &str| {
+        let _ = sender.send(phase.to_owned());
+    });
+    let task = tokio::spawn(operation(tell));
+    while let Some(phase) = phases.recv().await {
+        let _ = wire::write_frame(client, &ControlReply::Progress { phase }).await;
+    }
+    task.await.context("the operation ended without a result")?
+}
+
+async fn copy_log(
+    source: &mut (impl tokio::io::AsyncRead + Unpin),
+    client: &mut UnixStream,
+) -> anyhow::Result<()> {
+    let mut chunk = vec![0; LOG_CHUNK_BYTES];
+    loop {
+        let read = tokio::select! {
+            read = source.read(&mut chunk) => read.context("read the log")?,
+            // The client left: nobody wants what follows.
+            _ = client.readable() => return Ok(()),
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&chunk[..read]).into_owned();
+        wire::write_frame(client, &ControlReply::Text(text)).await?;
+    }
+}

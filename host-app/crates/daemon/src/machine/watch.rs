@@ -1,0 +1,90 @@
+//! Hearing what berth-vmm says of itself, until it is gone.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use machine_api::{VmmRequest, VmmState, VmmStatus};
+use tokio::net::UnixStream;
+
+use super::{Machine, Observed};
+use crate::wire;
+
+/// How long berth-vmm may take for its first word; it answers from memory.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// Connects and takes the first status; goes on in a task of its own.
+pub(super) async fn begin(machine: &Arc<Machine>) -> anyhow::Result<()> {
+    let socket = machine.home.socket();
+    let first = async {
+        let mut stream = UnixStream::connect(&socket).await?;
+        wire::write_frame(&mut stream, &VmmRequest::Watch).await?;
+        match wire::read_frame::<VmmStatus>(&mut stream).await? {
+            Some(status) => Ok((stream, status)),
+            None => bail!("it closed the connection"),
+        }
+    };
+    let (stream, status) = tokio::time::timeout(FIRST_WORD, first)
+        .await
+        .unwrap_or_else(|_| bail!("no answer within {} s", FIRST_WORD.as_secs()))
+        .with_context(|| {
+            format!(
+                "the machine process of {} does not answer at {}: end it (its log is {}) and start again",
+                machine.name,
+                socket.display(),
+                machine.home.vmm_log().display()
+            )
+        })?;
+    machine.observed.send_replace(Observed::Live(status));
+    tokio::spawn(follow(Arc::clone(machine), stream));
+    Ok(())
+}
+
+async fn follow(machine: Arc<Machine>, mut stream: UnixStream) {
+    while let Ok(Some(status)) = wire::read_frame::<VmmStatus>(&mut stream).await {
+        machine.observed.send_replace(Observed::Live(status));
+    }
+    machine.observed.send_modify(|observed| *observed = after_the_end(observed));
+}
+
+/// What a machine is once its process is gone.
+fn after_the_end(last: &Observed) -> Observed {
+    match last {
+        Observed::Live(status) => match &status.state {
+            VmmState::Stopping | VmmState::Stopped => Observed::Stopped,
+            VmmState::Failed { phase, message } => Observed::Failed(format!("{phase}: {message}")),
+            VmmState::Starting { .. } | VmmState::Running => Observed::Failed(
+                "the machine process (berth-vmm) ended unexpectedly, which is a power cut for the machine: \
+                 what was acknowledged is on its disk; start it again with `berth start`"
+                    .to_owned(),
+            ),
+        },
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(state: VmmState) -> Observed {
+        Observed::Live(VmmStatus {
+            state,
+            backend: String::new(),
+            pid: 1,
+            timeline: vec![],
+            ports: vec![],
+            grants: vec![],
+        })
+    }
+
+    #[test]
+    fn an_end_that_nobody_asked_for_is_a_failure() {
+        assert!(matches!(after_the_end(&live(VmmState::Running)), Observed::Failed(_)));
+        assert!(matches!(after_the_end(&live(VmmState::Stopping)), Observed::Stopped));
+        let failed = VmmState::Failed { phase: "qemu".into(), message: "no memory".into() };
+        match after_the_end(&live(failed)) {
+            Observed::Failed(reason) => assert_eq!(reason, "qemu: no memory"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
