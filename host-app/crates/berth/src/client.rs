@@ -14,7 +14,9 @@ use control_api::{ControlReply, ControlRequest, MachineStatus, frame};
 fn home() -> anyhow::Result<PathBuf> {
     match control_api::home_folder(env::var_os("BERTH_HOME"), env::var_os("HOME")) {
         Some(home) => Ok(home),
-        None => bail!("neither BERTH_HOME nor HOME is set: set BERTH_HOME to a folder for Berth's data"),
+        None => {
+            bail!("neither BERTH_HOME nor HOME is set: set BERTH_HOME to a folder for Berth's data")
+        }
     }
 }
 
@@ -43,7 +45,10 @@ pub(crate) fn connect() -> anyhow::Result<UnixStream> {
     start_daemon()?;
     match connect_running()? {
         Some(stream) => Ok(stream),
-        None => bail!("berthd ended as soon as it had started: see {}", log_file()?.display()),
+        None => bail!(
+            "berthd ended as soon as it had started: see {}",
+            log_file()?.display()
+        ),
     }
 }
 
@@ -53,7 +58,9 @@ fn log_file() -> anyhow::Result<PathBuf> {
 
 /// Starts berthd in a session of its own and waits until it says that it takes connections.
 fn start_daemon() -> anyhow::Result<()> {
-    let program = env::current_exe().context("find the running program")?.with_file_name("berthd");
+    let program = env::current_exe()
+        .context("find the running program")?
+        .with_file_name("berthd");
     let home = home()?;
     std::fs::create_dir_all(&home).with_context(|| format!("make folder {}", home.display()))?;
     let log = std::fs::OpenOptions::new()
@@ -73,14 +80,20 @@ fn start_daemon() -> anyhow::Result<()> {
         .with_context(|| format!("start {}", program.display()))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line).context("wait for berthd")?;
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("wait for berthd")?;
     }
     if line.trim_end() == control_api::READY_LINE {
         return Ok(());
     }
     let status = child.wait().context("wait for berthd")?;
     let log = std::fs::read_to_string(log_file()?).unwrap_or_default();
-    let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    let last = log
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("no reason given");
     bail!("berthd did not start ({status}): {last}")
 }
 

@@ -90,15 +90,27 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Start(Machine { machine }) => start(machine)?,
-        Command::Stop { machine: Machine { machine }, force } => {
-            operate(ControlRequest::Stop { machine: machine.clone(), force })?;
+        Command::Stop {
+            machine: Machine { machine },
+            force,
+        } => {
+            operate(ControlRequest::Stop {
+                machine: machine.clone(),
+                force,
+            })?;
             println!("machine {machine} is stopped");
         }
         Command::Restart(Machine { machine }) => {
-            operate(ControlRequest::Stop { machine: machine.clone(), force: false })?;
+            operate(ControlRequest::Stop {
+                machine: machine.clone(),
+                force: false,
+            })?;
             start(machine)?;
         }
-        Command::Status { machine: Machine { machine }, json } => {
+        Command::Status {
+            machine: Machine { machine },
+            json,
+        } => {
             let all = client::statuses(&ControlRequest::Status { machine })?;
             for one in &all {
                 if json {
@@ -116,10 +128,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 print!("{}", status::table(&all));
             }
         }
-        Command::Shell { machine: Machine { machine }, command } => {
+        Command::Shell {
+            machine: Machine { machine },
+            command,
+        } => {
             return shell::run(machine, command);
         }
-        Command::Logs { machine: Machine { machine }, follow } => {
+        Command::Logs {
+            machine: Machine { machine },
+            follow,
+        } => {
             client::ask(&ControlRequest::Logs { machine, follow }, |reply| {
                 if let ControlReply::Text(text) = reply {
                     let mut out = std::io::stdout().lock();
@@ -139,7 +157,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn start(machine: String) -> anyhow::Result<()> {
-    operate(ControlRequest::Start { machine: machine.clone() })?;
+    operate(ControlRequest::Start {
+        machine: machine.clone(),
+    })?;
     let all = client::statuses(&ControlRequest::Status { machine })?;
     for one in &all {
         print!("{}", status::started(one));
@@ -172,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_shells_command_keeps_its_own_flags() {
-        let parsed = Arguments::try_parse_from(["berth", "shell", "-m", "work", "ls", "-l", "--all"]);
+        let parsed =
+            Arguments::try_parse_from(["berth", "shell", "-m", "work", "ls", "-l", "--all"]);
         match parsed.expect("valid").command {
             Command::Shell { machine, command } => {
                 assert_eq!(machine.machine, "work");

@@ -19,7 +19,10 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self { bar, since: Instant::now() }
+        Self {
+            bar,
+            since: Instant::now(),
+        }
     }
 
     pub(crate) fn phase(&mut self, name: &str) {

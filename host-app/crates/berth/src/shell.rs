@@ -24,7 +24,11 @@ pub(crate) fn run(machine: String, arguments: Vec<String>) -> anyhow::Result<Exi
         .transpose()
         .context("read the terminal's size")?;
     let mut daemon = client::connect()?;
-    let request = ControlRequest::Shell { machine, arguments, terminal };
+    let request = ControlRequest::Shell {
+        machine,
+        arguments,
+        terminal,
+    };
     client::ask_on(&mut daemon, &request, |_| Ok(()))?;
     let _raw = terminal.map(|_| Raw::enter()).transpose()?;
     let input = daemon.try_clone().context("copy the connection")?;

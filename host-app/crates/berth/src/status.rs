@@ -12,10 +12,16 @@ pub(crate) fn describe(machine: &MachineStatus) -> String {
     if let Some(backend) = &machine.backend {
         line("backend", backend.clone());
     }
-    line("size", format!("{} CPUs, {} MiB", machine.cpus, machine.memory_mib));
+    line(
+        "size",
+        format!("{} CPUs, {} MiB", machine.cpus, machine.memory_mib),
+    );
     let (used, apparent) = machine.disk_bytes;
     if apparent > 0 {
-        line("disk", format!("{} MiB used of {} GiB", used >> 20, apparent >> 30));
+        line(
+            "disk",
+            format!("{} MiB used of {} GiB", used >> 20, apparent >> 30),
+        );
     }
     if let Some(socket) = &machine.docker_socket {
         line("docker", socket.clone());
@@ -27,8 +33,11 @@ pub(crate) fn describe(machine: &MachineStatus) -> String {
         line("shared", grant.clone());
     }
     if !machine.timeline.is_empty() {
-        let phases: Vec<String> =
-            machine.timeline.iter().map(|(phase, ms)| format!("{phase} {ms} ms")).collect();
+        let phases: Vec<String> = machine
+            .timeline
+            .iter()
+            .map(|(phase, ms)| format!("{phase} {ms} ms"))
+            .collect();
         line("started", phases.join(", "));
     }
     text
@@ -46,7 +55,10 @@ pub(crate) fn started(machine: &MachineStatus) -> String {
 
 /// One line a machine.
 pub(crate) fn table(machines: &[MachineStatus]) -> String {
-    let mut text = format!("{:<24} {:<10} {:<14} DOCKER SOCKET\n", "NAME", "STATE", "BACKEND");
+    let mut text = format!(
+        "{:<24} {:<10} {:<14} DOCKER SOCKET\n",
+        "NAME", "STATE", "BACKEND"
+    );
     for machine in machines {
         text.push_str(&format!(
             "{:<24} {:<10} {:<14} {}\n",

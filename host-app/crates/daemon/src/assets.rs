@@ -26,14 +26,25 @@ impl Assets {
                 .with_context(|| format!("BERTH_IMAGE is {}", Path::new(&folder).display()));
         }
         let program = std::env::current_exe().context("find the running program")?;
-        let mut folders: Vec<PathBuf> =
-            program.ancestors().skip(1).take(4).map(|folder| folder.join("image")).collect();
+        let mut folders: Vec<PathBuf> = program
+            .ancestors()
+            .skip(1)
+            .take(4)
+            .map(|folder| folder.join("image"))
+            .collect();
         folders.push(PathBuf::from("/usr/lib/berth/image"));
-        match folders.iter().find_map(|folder| Self::in_folder(folder).ok()) {
+        match folders
+            .iter()
+            .find_map(|folder| Self::in_folder(folder).ok())
+        {
             Some(assets) => Ok(assets),
             None => bail!(
                 "the machine's image is not there (looked in {}): build it with `cargo xtask image`, or set BERTH_IMAGE to its folder",
-                folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ")
+                folders
+                    .iter()
+                    .map(|f| f.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         }
     }
@@ -41,7 +52,11 @@ impl Assets {
     fn in_folder(folder: &Path) -> anyhow::Result<Self> {
         let file = |name: &str| {
             let path = folder.join(name);
-            if path.is_file() { Ok(path) } else { bail!("{} is missing", path.display()) }
+            if path.is_file() {
+                Ok(path)
+            } else {
+                bail!("{} is missing", path.display())
+            }
         };
         Ok(Self {
             kernel: file("vmlinuz")?,
@@ -61,5 +76,9 @@ pub fn sibling(name: &str) -> anyhow::Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    bail!("{} is missing beside {}: install Berth again, or build all of it", name, own.display())
+    bail!(
+        "{} is missing beside {}: install Berth again, or build all of it",
+        name,
+        own.display()
+    )
 }

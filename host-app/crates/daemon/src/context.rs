@@ -41,7 +41,11 @@ pub fn ensure(docker_folder: &Path, socket: &Path, may_select: bool) -> anyhow::
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         replace(&file, &wanted)?;
     }
-    if may_select { select(docker_folder) } else { Ok(()) }
+    if may_select {
+        select(docker_folder)
+    } else {
+        Ok(())
+    }
 }
 
 fn select(docker_folder: &Path) -> anyhow::Result<()> {
@@ -52,7 +56,9 @@ fn select(docker_folder: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => json!({}),
         Err(error) => return Err(error).with_context(|| format!("read {}", file.display())),
     };
-    let Some(map) = config.as_object_mut() else { return Ok(()) };
+    let Some(map) = config.as_object_mut() else {
+        return Ok(());
+    };
     if map.contains_key("currentContext") {
         return Ok(());
     }
@@ -86,7 +92,11 @@ mod tests {
         let text = fs::read_to_string(folder.path().join("config.json")).expect("there");
         assert!(text.contains("auths"));
 
-        fs::write(folder.path().join("config.json"), r#"{"currentContext":"mine"}"#).expect("written");
+        fs::write(
+            folder.path().join("config.json"),
+            r#"{"currentContext":"mine"}"#,
+        )
+        .expect("written");
         ensure(folder.path(), Path::new("/h/docker.sock"), true).expect("made");
         assert_eq!(current(folder.path()).as_deref(), Some("mine"));
     }
@@ -96,6 +106,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp folder");
         fs::write(folder.path().join("config.json"), "{oops").expect("written");
         assert!(ensure(folder.path(), Path::new("/s"), true).is_err());
-        assert_eq!(fs::read_to_string(folder.path().join("config.json")).expect("there"), "{oops");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("config.json")).expect("there"),
+            "{oops"
+        );
     }
 }

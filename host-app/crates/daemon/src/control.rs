@@ -27,11 +27,15 @@ async fn answer(mut client: UnixStream, machines: Arc<Machines>, quit: Arc<Notif
     let result = match wire::read_frame::<ControlRequest>(&mut client).await {
         Ok(Some(request)) => perform(request, &mut client, &machines, &quit).await,
         Ok(None) => return,
-        Err(error) => Err(error.context("the request is not one this berthd knows: update berth and berthd together")),
+        Err(error) => Err(error
+            .context("the request is not one this berthd knows: update berth and berthd together")),
     };
     let last = match result {
         Ok(()) => ControlReply::Done,
-        Err(error) => ControlReply::Failed { message: format!("{error:#}"), hint: String::new() },
+        Err(error) => ControlReply::Failed {
+            message: format!("{error:#}"),
+            hint: String::new(),
+        },
     };
     // A client that left does not want the answer.
     let _ = wire::write_frame(&mut client, &last).await;
@@ -50,7 +54,11 @@ async fn perform(
         }
         ControlRequest::Stop { machine, force } => {
             let machine = machines.get(&machine)?;
-            with_progress(client, |tell| async move { machine.stop(force, tell).await }).await
+            with_progress(
+                client,
+                |tell| async move { machine.stop(force, tell).await },
+            )
+            .await
         }
         ControlRequest::Status { machine } => {
             let status = machines.get(&machine)?.status();
@@ -77,11 +85,20 @@ async fn perform(
             }
             Ok(())
         }
-        ControlRequest::Shell { machine, arguments, terminal } => {
-            let service = Service::Shell { arguments, terminal };
+        ControlRequest::Shell {
+            machine,
+            arguments,
+            terminal,
+        } => {
+            let service = Service::Shell {
+                arguments,
+                terminal,
+            };
             let mut shell = machines.get(&machine)?.dial(service).await?;
             wire::write_frame(client, &ControlReply::Done).await?;
-            wire::splice(client, &mut shell).await.context("carry the shell")?;
+            wire::splice(client, &mut shell)
+                .await
+                .context("carry the shell")?;
             client.shutdown().await.context("end the shell")
         }
         ControlRequest::Quit => {

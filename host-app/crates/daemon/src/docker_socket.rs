@@ -58,8 +58,13 @@ mod tests {
     #[tokio::test]
     async fn without_an_engine_the_client_reads_why() {
         let (mut client, mut server) = UnixStream::pair().expect("pair");
-        client.write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n").await.expect("sent");
-        refuse(&mut server, "machine default is not running").await.expect("answered");
+        client
+            .write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+            .await
+            .expect("sent");
+        refuse(&mut server, "machine default is not running")
+            .await
+            .expect("answered");
         drop(server);
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("read");

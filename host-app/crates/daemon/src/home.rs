@@ -35,7 +35,10 @@ impl Home {
     /// When the path is not absolute, or so long that no socket fits below it.
     pub fn new(path: PathBuf) -> anyhow::Result<Self> {
         if !path.is_absolute() {
-            bail!("BERTH_HOME is {}: it must be an absolute path", path.display());
+            bail!(
+                "BERTH_HOME is {}: it must be an absolute path",
+                path.display()
+            );
         }
         let home = Self(path);
         let longest = home.machine("m".repeat(32).as_str()).socket();
@@ -87,7 +90,11 @@ impl Home {
 
     /// A machine's places. The name has been checked.
     pub fn machine(&self, name: &str) -> MachineHome {
-        MachineHome { name: name.to_owned(), folder: self.0.join("machines").join(name), home: self.clone() }
+        MachineHome {
+            name: name.to_owned(),
+            folder: self.0.join("machines").join(name),
+            home: self.clone(),
+        }
     }
 
     /// Names of the machines that were made.
@@ -172,7 +179,9 @@ impl MachineHome {
 /// When it is not.
 pub fn check_machine_name(name: &str) -> anyhow::Result<()> {
     let good = (1..=32).contains(&name.len())
-        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && name
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !name.starts_with('-');
     if good {
         return Ok(());
@@ -212,7 +221,13 @@ mod tests {
     #[test]
     fn only_the_default_machine_has_the_well_known_docker_socket() {
         let home = Home::new(PathBuf::from("/h")).expect("short");
-        assert_eq!(home.machine("default").docker_socket(), Path::new("/h/run/docker.sock"));
-        assert_eq!(home.machine("other").docker_socket(), Path::new("/h/machines/other/docker.sock"));
+        assert_eq!(
+            home.machine("default").docker_socket(),
+            Path::new("/h/run/docker.sock")
+        );
+        assert_eq!(
+            home.machine("other").docker_socket(),
+            Path::new("/h/machines/other/docker.sock")
+        );
     }
 }

@@ -101,7 +101,10 @@ impl RawSettings {
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text).with_context(|| {
-                format!("settings file {} is broken: mend or remove it", path.display())
+                format!(
+                    "settings file {} is broken: mend or remove it",
+                    path.display()
+                )
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
@@ -126,8 +129,10 @@ impl RawSettings {
         if !(1..=255).contains(&cpus) {
             bail!("setting cpus is {cpus}: use 1 to 255");
         }
-        let memory_mib =
-            own.memory_mib.or(self.memory_mib).unwrap_or((host.memory_mib / 2).clamp(1024, 8192));
+        let memory_mib = own
+            .memory_mib
+            .or(self.memory_mib)
+            .unwrap_or((host.memory_mib / 2).clamp(1024, 8192));
         if memory_mib < MIN_MEMORY_MIB {
             bail!("setting memory_mib is {memory_mib}: a machine needs at least {MIN_MEMORY_MIB}");
         }
@@ -135,24 +140,40 @@ impl RawSettings {
         if !(MIN_DISK_GIB..=MAX_DISK_GIB).contains(&disk_gib) {
             bail!("setting disk_gib is {disk_gib}: use {MIN_DISK_GIB} to {MAX_DISK_GIB}");
         }
-        let backend = match own.backend.as_ref().or(self.backend.as_ref()).map(String::as_str) {
+        let backend = match own
+            .backend
+            .as_ref()
+            .or(self.backend.as_ref())
+            .map(String::as_str)
+        {
             None | Some("auto") => Backend::Auto,
             Some("qemu-kvm") => Backend::QemuKvm,
             Some("qemu-tcg") => Backend::QemuTcg,
             Some(other) => bail!("setting backend is {other:?}: use auto, qemu-kvm or qemu-tcg"),
         };
-        let expand = |paths: Option<Vec<String>>, defaults: &[&str]| -> anyhow::Result<Vec<PathBuf>> {
-            let paths =
-                paths.unwrap_or_else(|| defaults.iter().map(|&text| text.to_owned()).collect());
-            paths.iter().filter_map(|path| expand_home(path, host).transpose()).collect()
-        };
-        let share_roots =
-            expand(own.share_roots.or_else(|| self.share_roots.clone()), &["~"])?;
-        let denied =
-            expand(own.share_denied.or_else(|| self.share_denied.clone()), DENIED_BY_DEFAULT)?;
+        let expand =
+            |paths: Option<Vec<String>>, defaults: &[&str]| -> anyhow::Result<Vec<PathBuf>> {
+                let paths =
+                    paths.unwrap_or_else(|| defaults.iter().map(|&text| text.to_owned()).collect());
+                paths
+                    .iter()
+                    .filter_map(|path| expand_home(path, host).transpose())
+                    .collect()
+            };
+        let share_roots = expand(own.share_roots.or_else(|| self.share_roots.clone()), &["~"])?;
+        let denied = expand(
+            own.share_denied.or_else(|| self.share_denied.clone()),
+            DENIED_BY_DEFAULT,
+        )?;
         // Naming a folder as a root is the way to share one that is refused by default.
-        let share_denied = denied.into_iter().filter(|path| !share_roots.contains(path)).collect();
-        let engine = own.engine.or_else(|| self.engine.clone()).unwrap_or_default();
+        let share_denied = denied
+            .into_iter()
+            .filter(|path| !share_roots.contains(path))
+            .collect();
+        let engine = own
+            .engine
+            .or_else(|| self.engine.clone())
+            .unwrap_or_default();
         Ok(MachineSettings {
             cpus,
             memory_mib,
@@ -186,10 +207,13 @@ const DENIED_BY_DEFAULT: &[&str] = &[
 fn expand_home(path: &str, host: &HostFacts) -> anyhow::Result<Option<PathBuf>> {
     if let Some(rest) = path.strip_prefix('~') {
         let rest = rest.trim_start_matches('/');
-        return Ok(host
-            .home
-            .as_ref()
-            .map(|home| if rest.is_empty() { home.clone() } else { home.join(rest) }));
+        return Ok(host.home.as_ref().map(|home| {
+            if rest.is_empty() {
+                home.clone()
+            } else {
+                home.join(rest)
+            }
+        }));
     }
     if !Path::new(path).is_absolute() {
         bail!("shared folder {path:?} is not an absolute path: write /… or ~/…");
@@ -208,7 +232,9 @@ impl HostFacts {
                 .and_then(|n| u32::try_from(n.get()).ok())
                 .unwrap_or(1),
             memory_mib: bytes >> 20,
-            home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+            home: std::env::var_os("HOME")
+                .filter(|home| !home.is_empty())
+                .map(PathBuf::from),
         }
     }
 }
@@ -218,7 +244,11 @@ mod tests {
     use super::*;
 
     fn host() -> HostFacts {
-        HostFacts { cpus: 4, memory_mib: 8000, home: Some(PathBuf::from("/home/u")) }
+        HostFacts {
+            cpus: 4,
+            memory_mib: 8000,
+            home: Some(PathBuf::from("/home/u")),
+        }
     }
 
     fn resolve(text: &str, machine: &str) -> anyhow::Result<MachineSettings> {
@@ -230,7 +260,11 @@ mod tests {
         let settings = resolve("", "default").expect("defaults");
         assert_eq!((settings.cpus, settings.memory_mib), (4, 4000));
         assert_eq!(settings.share_roots, [PathBuf::from("/home/u")]);
-        assert!(settings.share_denied.contains(&PathBuf::from("/home/u/.ssh")));
+        assert!(
+            settings
+                .share_denied
+                .contains(&PathBuf::from("/home/u/.ssh"))
+        );
         assert_eq!(settings.daemon_json, "{}");
     }
 
@@ -246,7 +280,11 @@ mod tests {
     #[test]
     fn naming_a_denied_folder_as_a_root_shares_it() {
         let settings = resolve(r#"share_roots = ["~/.ssh", "/srv"]"#, "default").expect("valid");
-        assert!(!settings.share_denied.contains(&PathBuf::from("/home/u/.ssh")));
+        assert!(
+            !settings
+                .share_denied
+                .contains(&PathBuf::from("/home/u/.ssh"))
+        );
     }
 
     #[test]

@@ -1,10 +1,6 @@
 //! Sockets and frames: listening for this user only, frames over tokio, splicing with half-close.
 
-use std::{
-    io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{io, os::unix::fs::PermissionsExt, path::Path};
 
 use agent_api::frame;
 use anyhow::Context;
@@ -71,10 +67,15 @@ pub(crate) async fn write_frame(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &impl Serialize,
 ) -> anyhow::Result<()> {
-    stream.write_all(&frame::encode(message)?).await.context("write a frame")
+    stream
+        .write_all(&frame::encode(message)?)
+        .await
+        .context("write a frame")
 }
 
 /// Moves bytes both ways until both sides have ended; the end of one direction is passed on and leaves the other alone.
 pub(crate) async fn splice(a: &mut UnixStream, b: &mut UnixStream) -> io::Result<()> {
-    tokio::io::copy_bidirectional_with_sizes(a, b, SPLICE_BYTES, SPLICE_BYTES).await.map(|_| ())
+    tokio::io::copy_bidirectional_with_sizes(a, b, SPLICE_BYTES, SPLICE_BYTES)
+        .await
+        .map(|_| ())
 }

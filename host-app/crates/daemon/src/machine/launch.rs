@@ -50,7 +50,10 @@ pub(super) async fn launch(
         .open(home.vmm_log())
         .with_context(|| format!("open {}", home.vmm_log().display()))?;
     // Inherited on purpose: the lock is free only when berth-vmm and QEMU are gone.
-    let inherited = lock.as_fd().try_clone_to_owned().context("copy the machine's lock")?;
+    let inherited = lock
+        .as_fd()
+        .try_clone_to_owned()
+        .context("copy the machine's lock")?;
     fcntl_setfd(&inherited, FdFlags::empty()).context("let the machine's lock be inherited")?;
     let program = assets::sibling("berth-vmm")?;
     let mut command = std::process::Command::new(&program);
@@ -64,9 +67,17 @@ pub(super) async fn launch(
     let mut child = tokio::process::Command::from(command)
         .spawn()
         .with_context(|| format!("start {}", program.display()))?;
-    tracing::info!(machine = name, pid = child.id(), lock = inherited.as_raw_fd(), "started berth-vmm");
+    tracing::info!(
+        machine = name,
+        pid = child.id(),
+        lock = inherited.as_raw_fd(),
+        "started berth-vmm"
+    );
     drop(inherited);
-    let stdout = child.stdout.take().context("berth-vmm has no standard output")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("berth-vmm has no standard output")?;
     let mut line = String::new();
     let mut stdout = BufReader::new(stdout);
     let read = tokio::time::timeout(READY_WITHIN, stdout.read_line(&mut line)).await;
@@ -79,13 +90,23 @@ pub(super) async fn launch(
     if ready {
         return Ok(());
     }
-    let status = ended.await.ok().and_then(Result::ok).map(|s| s.to_string()).unwrap_or_default();
-    bail!("the machine process did not start ({status}): {}", log_tail(&home.vmm_log()))
+    let status = ended
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .map(|s| s.to_string())
+        .unwrap_or_default();
+    bail!(
+        "the machine process did not start ({status}): {}",
+        log_tail(&home.vmm_log())
+    )
 }
 
 /// Makes the docker context; a failure is no reason not to start.
 pub(super) fn docker_context(socket: &Path) {
-    let Some(folder) = context::docker_folder() else { return };
+    let Some(folder) = context::docker_folder() else {
+        return;
+    };
     let free = std::env::var_os("DOCKER_HOST").is_none()
         && std::env::var_os("DOCKER_CONTEXT").is_none()
         && !Path::new("/var/run/docker.sock").exists();

@@ -60,7 +60,10 @@ pub(crate) struct Machines {
 
 impl Machines {
     pub(crate) fn open(home: Home) -> Self {
-        Self { home, known: std::sync::Mutex::default() }
+        Self {
+            home,
+            known: std::sync::Mutex::default(),
+        }
     }
 
     /// A machine by name, whether it was made or not.
@@ -82,7 +85,11 @@ impl Machines {
 
     /// Machines that were made, in the order of their names.
     pub(crate) fn list(&self) -> Vec<Arc<Machine>> {
-        self.home.machines().iter().filter_map(|name| self.get(name).ok()).collect()
+        self.home
+            .machines()
+            .iter()
+            .filter_map(|name| self.get(name).ok())
+            .collect()
     }
 
     /// Finds the machines that outlived the last daemon.
@@ -113,7 +120,10 @@ impl Machine {
         let mut task = self.docker.lock().expect("no holder panics");
         if task.is_none() {
             let listener = wire::listen(&self.home.docker_socket())?;
-            *task = Some(tokio::spawn(docker_socket::serve(listener, Arc::clone(self))));
+            *task = Some(tokio::spawn(docker_socket::serve(
+                listener,
+                Arc::clone(self),
+            )));
         }
         Ok(())
     }
@@ -130,7 +140,8 @@ impl Machine {
             progress("process");
             self.serve_docker()?;
             if let Err(error) = launch::launch(&self.home, &self.name, &settings).await {
-                self.observed.send_replace(Observed::Failed(format!("{error:#}")));
+                self.observed
+                    .send_replace(Observed::Failed(format!("{error:#}")));
                 return Err(error);
             }
             watch::begin(self).await?;
@@ -146,14 +157,23 @@ impl Machine {
         let mut last = String::new();
         loop {
             match &*changes.borrow_and_update() {
-                Observed::Live(VmmStatus { state: VmmState::Running, .. }) => return Ok(()),
-                Observed::Live(VmmStatus { state: VmmState::Starting { phase }, .. }) => {
+                Observed::Live(VmmStatus {
+                    state: VmmState::Running,
+                    ..
+                }) => return Ok(()),
+                Observed::Live(VmmStatus {
+                    state: VmmState::Starting { phase },
+                    ..
+                }) => {
                     if *phase != last {
                         progress(phase);
                         last.clone_from(phase);
                     }
                 }
-                Observed::Live(VmmStatus { state: VmmState::Failed { phase, message }, .. }) => {
+                Observed::Live(VmmStatus {
+                    state: VmmState::Failed { phase, message },
+                    ..
+                }) => {
                     bail!("machine {} failed in phase {phase}: {message}", self.name)
                 }
                 Observed::Live(_) | Observed::Stopped => {
@@ -161,7 +181,10 @@ impl Machine {
                 }
                 Observed::Failed(reason) => bail!("machine {}: {reason}", self.name),
             }
-            changes.changed().await.context("the machine's state is not watched any more")?;
+            changes
+                .changed()
+                .await
+                .context("the machine's state is not watched any more")?;
         }
     }
 
@@ -176,13 +199,21 @@ impl Machine {
             return Ok(());
         }
         if self.attach_if_running().await? {
-            progress(if force { "power cut" } else { "containers and disk" });
+            progress(if force {
+                "power cut"
+            } else {
+                "containers and disk"
+            });
             let request = if force {
                 VmmRequest::Kill
             } else {
-                VmmRequest::Stop { timeout_seconds: STOP_SECONDS }
+                VmmRequest::Stop {
+                    timeout_seconds: STOP_SECONDS,
+                }
             };
-            self.ask(&request).await.with_context(|| format!("stop machine {}", self.name))?;
+            self.ask(&request)
+                .await
+                .with_context(|| format!("stop machine {}", self.name))?;
             let lock = self.home.lock();
             tokio::task::spawn_blocking(move || Lock::take(&lock).map(drop)).await??;
         }
@@ -207,11 +238,20 @@ impl Machine {
     /// A stream to a service in the guest; waits while it boots.
     pub(crate) async fn dial(&self, service: Service) -> anyhow::Result<UnixStream> {
         match &*self.observed.borrow() {
-            Observed::Live(VmmStatus { state: VmmState::Starting { .. } | VmmState::Running, .. }) => {}
-            Observed::Live(VmmStatus { state: VmmState::Stopping, .. }) => {
+            Observed::Live(VmmStatus {
+                state: VmmState::Starting { .. } | VmmState::Running,
+                ..
+            }) => {}
+            Observed::Live(VmmStatus {
+                state: VmmState::Stopping,
+                ..
+            }) => {
                 bail!("machine {} is stopping", self.name)
             }
-            _ => bail!("machine {0} is not running: start it with `berth start`", self.name),
+            _ => bail!(
+                "machine {0} is not running: start it with `berth start`",
+                self.name
+            ),
         }
         self.ask(&VmmRequest::Dial { service }).await
     }
@@ -224,7 +264,10 @@ impl Machine {
     pub(crate) fn is_running(&self) -> bool {
         matches!(
             &*self.observed.borrow(),
-            Observed::Live(VmmStatus { state: VmmState::Running, .. })
+            Observed::Live(VmmStatus {
+                state: VmmState::Running,
+                ..
+            })
         )
     }
 
@@ -258,8 +301,14 @@ impl Machine {
             memory_mib: settings.as_ref().map_or(0, |settings| settings.memory_mib),
             disk_bytes,
             pid: live.as_ref().map(|vmm| vmm.pid),
-            timeline: live.as_ref().map(|vmm| vmm.timeline.clone()).unwrap_or_default(),
-            ports: live.as_ref().map(|vmm| vmm.ports.clone()).unwrap_or_default(),
+            timeline: live
+                .as_ref()
+                .map(|vmm| vmm.timeline.clone())
+                .unwrap_or_default(),
+            ports: live
+                .as_ref()
+                .map(|vmm| vmm.ports.clone())
+                .unwrap_or_default(),
             grants: live.map(|vmm| vmm.grants).unwrap_or_default(),
         }
     }

@@ -43,7 +43,9 @@ async fn follow(machine: Arc<Machine>, mut stream: UnixStream) {
     while let Ok(Some(status)) = wire::read_frame::<VmmStatus>(&mut stream).await {
         machine.observed.send_replace(Observed::Live(status));
     }
-    machine.observed.send_modify(|observed| *observed = after_the_end(observed));
+    machine
+        .observed
+        .send_modify(|observed| *observed = after_the_end(observed));
 }
 
 /// What a machine is once its process is gone.
@@ -79,9 +81,18 @@ mod tests {
 
     #[test]
     fn an_end_that_nobody_asked_for_is_a_failure() {
-        assert!(matches!(after_the_end(&live(VmmState::Running)), Observed::Failed(_)));
-        assert!(matches!(after_the_end(&live(VmmState::Stopping)), Observed::Stopped));
-        let failed = VmmState::Failed { phase: "qemu".into(), message: "no memory".into() };
+        assert!(matches!(
+            after_the_end(&live(VmmState::Running)),
+            Observed::Failed(_)
+        ));
+        assert!(matches!(
+            after_the_end(&live(VmmState::Stopping)),
+            Observed::Stopped
+        ));
+        let failed = VmmState::Failed {
+            phase: "qemu".into(),
+            message: "no memory".into(),
+        };
         match after_the_end(&live(failed)) {
             Observed::Failed(reason) => assert_eq!(reason, "qemu: no memory"),
             other => panic!("{other:?}"),
