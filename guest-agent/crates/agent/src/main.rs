@@ -1,3 +1,33 @@
-//! The guest's one binary: init, engine, shim.
+//! The guest's one binary, with several faces chosen by its name or first argument.
+//!
+//! | face | what it is |
+//! |---|---|
+//! | `init` (or PID 1) | the machine's first process: mounts, network, data disk, vsock, runs `engine` |
+//!
+//! Each face is a module with one `main`; this file only picks.
 
-fn main() {}
+mod init;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let called = arguments
+        .next()
+        .and_then(|path| {
+            std::path::Path::new(&path)
+                .file_name()
+                .map(ToOwned::to_owned)
+        })
+        .unwrap_or_default();
+    let face = arguments.next().unwrap_or_default();
+    match (called.to_str(), face.to_str()) {
+        (Some("init"), _) | (_, Some("init")) => init::main(),
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: berth-agent init");
+    ExitCode::from(2)
+}
