@@ -12,6 +12,7 @@ pub mod container;
 pub mod host_config;
 pub mod json;
 pub mod network;
+pub mod system;
 
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, HealthConfig,
@@ -21,6 +22,7 @@ pub use host_config::{
     RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
 pub use network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
+pub use system::{ComponentVersion, ErrorResponse, Platform, SystemVersion};
 
 /// A set written as an object with empty values, e.g. `{"80/tcp": {}}`.
 pub type EmptyMap = std::collections::BTreeMap<String, Empty>;

@@ -1,0 +1,154 @@
+//! Connections: accepted, bounded, and ended on shutdown.
+
+use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::body::Body;
+use errdefs::{Error, ErrorKind};
+use futures_util::future::{Either, select};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixListener,
+    sync::{Semaphore, watch},
+};
+
+use crate::{Api, error, route, routes, version};
+
+/// Connections that are open at a time; more wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 4096;
+/// Largest request line and headers; registry credentials travel in headers.
+const MAX_HEAD_BYTES: usize = 1 << 20;
+/// How long a client may take to send its headers, and how long an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// Pause after a failed accept (no file descriptor left): waits for others to end, without spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Something that takes connections.
+pub trait Accept: Send {
+    /// A connection.
+    type Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+}
+
+impl Accept for UnixListener {
+    type Connection = tokio::net::UnixStream;
+    async fn accept(&self) -> io::Result<Self::Connection> {
+        UnixListener::accept(self)
+            .await
+            .map(|(connection, _)| connection)
+    }
+}
+
+/// Serves the API until `shutdown` ends; then requests that are under way may finish, and it returns when all have.
+pub async fn serve(
+    api: Arc<Api>,
+    listener: impl Accept,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (stop, stopped) = watch::channel(());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let next = pin!(async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        });
+        match select(next, &mut shutdown).await {
+            Either::Left(((Ok(slot), Ok(connection)), _)) => {
+                let (api, stopped) = (Arc::clone(&api), stopped.clone());
+                tokio::spawn(async move {
+                    serve_connection(api, connection, stopped).await;
+                    drop(slot);
+                });
+            }
+            Either::Left(((_, Err(error)), _)) => {
+                tracing::warn!(%error, "accept an API connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            Either::Left(((Err(_), _), _)) | Either::Right(_) => break,
+        }
+    }
+    drop(listener);
+    drop(stopped);
+    // Each connection holds a receiver until it has ended.
+    let _ = stop.send(());
+    stop.closed().await;
+}
+
+async fn serve_connection<C>(api: Arc<Api>, connection: C, mut stopped: watch::Receiver<()>)
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(|request| {
+        let api = Arc::clone(&api);
+        async move { Ok::<_, Infallible>(answer(&api, &request)) }
+    });
+    let connection = http1::Builder::new()
+        .half_close(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(connection), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = match select(connection.as_mut(), pin!(stopped.changed())).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right(_) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an API connection ended");
+    }
+}
+
+fn answer(api: &Api, request: &Request<Incoming>) -> Response<Body> {
+    let mut response = dispatch(api, request);
+    add_common_headers(response.headers_mut());
+    response
+}
+
+fn dispatch(api: &Api, request: &Request<Incoming>) -> Response<Body> {
+    let (asked, path) = version::split_prefix(request.uri().path());
+    let Some(found) = route::find(request.method().as_str(), path) else {
+        return error::response(&Error::new(ErrorKind::NotFound, "page not found"));
+    };
+    match version::accept(asked) {
+        Ok(_) => routes::call(api, found),
+        Err(refused @ version::VersionError::TooOld(_)) => plain_refusal(&refused),
+        Err(refused) => error::response(&Error::new(
+            ErrorKind::InvalidParameter,
+            refused.to_string(),
+        )),
+    }
+}
+
+/// Clients from before JSON errors show plain text only.
+fn plain_refusal(refused: &version::VersionError) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{refused}\n")));
+    *response.status_mut() = error::status(ErrorKind::InvalidParameter);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+fn add_common_headers(headers: &mut HeaderMap) {
+    if let Ok(api_version) = HeaderValue::from_str(&version::MAX.to_string()) {
+        headers.insert("api-version", api_version);
+    }
+    headers.insert("docker-experimental", HeaderValue::from_static("false"));
+    headers.insert("ostype", HeaderValue::from_static("linux"));
+    let server = concat!("Berth/", env!("CARGO_PKG_VERSION"), " (linux)");
+    headers.insert(header::SERVER, HeaderValue::from_static(server));
+}
