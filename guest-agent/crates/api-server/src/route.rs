@@ -222,7 +222,7 @@ mod tests {
         let mut path = None;
         let mut seen = 0;
         for line in text.lines() {
-            if !line.starts_with(' ') {
+            if line.starts_with(|c: char| c.is_ascii_alphabetic()) {
                 path = None;
             } else if let Some(rest) = line
                 .strip_prefix("  ")
