@@ -1,23 +1,98 @@
 //! Byte streams between a client that took over its connection and the engine.
 
-use std::io;
+use std::{io, pin::pin};
 
+use axum::body::Body;
 use engine::ports::ByteStream;
-use tokio::io::{AsyncRead, AsyncWrite};
+use futures_util::future::{Either, select};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split};
+
+use crate::version::ApiVersion;
 
 /// Per direction; large enough that a fast stream is not bound by system calls, and all that a client that never reads can hold.
 pub const BUFFER_BYTES: usize = 64 << 10;
 
-/// Copies both ways until both sides have ended. The end of one direction is handed on as the end of that direction only: a client that
-/// ends its input still gets all output.
+/// From this version on, framed output has a type of its own.
+const MULTIPLEXED_TYPE_SINCE: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 42,
+};
+
+/// The type of an attached stream: frames unless it is a terminal, told apart since 1.42.
+pub fn content_type(version: ApiVersion, tty: bool) -> &'static str {
+    if tty || version < MULTIPLEXED_TYPE_SINCE {
+        "application/vnd.docker.raw-stream"
+    } else {
+        "application/vnd.docker.multiplexed-stream"
+    }
+}
+
+/// Whether the client asks to take its connection over.
+pub fn wants_upgrade<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(header::UPGRADE)
+}
+
+/// The answer that gives the connection to the client; from then on it is spliced with `engine`, in a task of its own.
+pub fn take_over(
+    upgrade: OnUpgrade,
+    content_type: &'static str,
+    engine: ByteStream,
+) -> Response<Body> {
+    tokio::spawn(async move {
+        let ended = match upgrade.await {
+            Ok(client) => splice(TokioIo::new(client), engine).await,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an attached client left");
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    // Docker's own word for it, which some clients compare.
+    response
+        .extensions_mut()
+        .insert(ReasonPhrase::from_static(b"UPGRADED"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("tcp"));
+    response
+}
+
+/// Copies both ways until the engine's output has ended. The end of the client's input is handed on as the end of the engine's input
+/// only: such a client still gets all output, as it does when a process does not take its input.
 ///
 /// # Errors
-/// When either side breaks.
-pub async fn splice<C>(client: &mut C, engine: &mut ByteStream) -> io::Result<(u64, u64)>
+/// When the output cannot be read, or the client does not take it.
+pub async fn splice<C>(client: C, engine: ByteStream) -> io::Result<()>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + AsyncWrite,
 {
-    tokio::io::copy_bidirectional_with_sizes(client, engine, BUFFER_BYTES, BUFFER_BYTES).await
+    let (from_client, mut to_client) = split(client);
+    let (from_engine, mut to_engine) = split(engine);
+    let output = async move {
+        let mut from_engine = BufReader::with_capacity(BUFFER_BYTES, from_engine);
+        copy_buf(&mut from_engine, &mut to_client).await?;
+        to_client.shutdown().await
+    };
+    let input = async move {
+        let mut from_client = BufReader::with_capacity(BUFFER_BYTES, from_client);
+        copy_buf(&mut from_client, &mut to_engine).await?;
+        to_engine.shutdown().await
+    };
+    match select(pin!(output), pin!(input)).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right((input, output)) => {
+            if let Err(error) = input {
+                tracing::debug!(%error, "the input of an attached stream broke");
+            }
+            output.await
+        }
+    }
 }
 
 #[cfg(test)]
@@ -27,10 +102,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_ends_its_input_still_gets_all_output() {
-        let (mut client, mut server_side) = tokio::io::duplex(16);
+        let (mut client, server_side) = tokio::io::duplex(16);
         let (engine_side, mut process) = tokio::io::duplex(16);
-        let mut engine_side: ByteStream = Box::new(engine_side);
-        let copying = tokio::spawn(async move { splice(&mut server_side, &mut engine_side).await });
+        let engine_side: ByteStream = Box::new(engine_side);
+        let copying = tokio::spawn(splice(server_side, engine_side));
         client.write_all(b"in").await.unwrap();
         client.shutdown().await.unwrap();
         let mut input = String::new();
@@ -44,6 +119,75 @@ mod tests {
         client.read_to_end(&mut output).await.unwrap();
         writing.await.unwrap();
         assert_eq!(output.len(), 100_000);
-        assert_eq!(copying.await.unwrap().unwrap(), (2, 100_000));
+        copying.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_end_of_output_ends_a_client_that_keeps_its_input_open() {
+        let (mut client, server_side) = tokio::io::duplex(16);
+        let (engine_side, process) = tokio::io::duplex(16);
+        drop(process);
+        splice(server_side, Box::new(engine_side)).await.unwrap();
+        let mut output = Vec::new();
+        client.read_to_end(&mut output).await.unwrap();
+        assert!(output.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_taken_over_connection_carries_both_directions() {
+        let (client_side, server_side) = tokio::io::duplex(1024);
+        let (engine_side, mut process) = tokio::io::duplex(1024);
+        let engine_side = std::sync::Mutex::new(Some(engine_side));
+        let service = hyper::service::service_fn(|mut request: Request<hyper::body::Incoming>| {
+            assert!(wants_upgrade(&request));
+            let stream = Box::new(engine_side.lock().unwrap().take().unwrap());
+            let response = take_over(
+                hyper::upgrade::on(&mut request),
+                content_type(crate::version::MAX, false),
+                stream,
+            );
+            async move { Ok::<_, std::convert::Infallible>(response) }
+        });
+        let serving = hyper::server::conn::http1::Builder::new()
+            .half_close(true)
+            .serve_connection(TokioIo::new(server_side), service)
+            .with_upgrades();
+        let talking = async move {
+            let mut client = client_side;
+            client
+                .write_all(
+                    b"POST /x HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhi",
+                )
+                .await
+                .unwrap();
+            client.shutdown().await.unwrap();
+            let mut input = String::new();
+            process.read_to_string(&mut input).await.unwrap();
+            assert_eq!(input, "hi");
+            process.write_all(b"out").await.unwrap();
+            drop(process);
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let (served, answer) = futures_util::future::join(serving, talking).await;
+        served.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{answer}");
+        assert!(
+            answer.contains("content-type: application/vnd.docker.multiplexed-stream\r\n"),
+            "{answer}"
+        );
+        assert!(answer.ends_with("\r\n\r\nout"), "{answer}");
+    }
+
+    #[test]
+    fn the_framed_type_is_told_since_1_42() {
+        let old = ApiVersion {
+            major: 1,
+            minor: 41,
+        };
+        assert!(content_type(old, false).ends_with("raw-stream"));
+        assert!(content_type(MULTIPLEXED_TYPE_SINCE, false).ends_with("multiplexed-stream"));
+        assert!(content_type(MULTIPLEXED_TYPE_SINCE, true).ends_with("raw-stream"));
     }
 }
