@@ -32,6 +32,9 @@ mod tests {
     #[test]
     fn the_header_is_dockers() {
         assert_eq!(header(Stream::Stdout, 5), [1, 0, 0, 0, 0, 0, 0, 5]);
-        assert_eq!(header(Stream::Stderr, 0x0102_0304), [2, 0, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(
+            header(Stream::Stderr, 0x0102_0304),
+            [2, 0, 0, 0, 1, 2, 3, 4]
+        );
     }
 }

@@ -40,7 +40,11 @@ pub fn encode(out: &mut Vec<u8>, stderr: bool, at: Instant, text: &[u8]) {
     out.reserve(text.len() + 80);
     out.extend_from_slice(b"{\"log\":\"");
     escape(out, text);
-    out.extend_from_slice(if stderr { b"\",\"stream\":\"stderr\",\"time\":\"" } else { b"\",\"stream\":\"stdout\",\"time\":\"" });
+    out.extend_from_slice(if stderr {
+        b"\",\"stream\":\"stderr\",\"time\":\""
+    } else {
+        b"\",\"stream\":\"stdout\",\"time\":\""
+    });
     at.write_rfc3339(out);
     out.extend_from_slice(b"\"}\n");
 }
@@ -71,7 +75,8 @@ fn escape_valid(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut plain_from = 0;
     for (index, &byte) in bytes.iter().enumerate() {
-        let separator = byte == 0xe2 && matches!(bytes.get(index + 1..index + 3), Some([0x80, 0xa8 | 0xa9]));
+        let separator =
+            byte == 0xe2 && matches!(bytes.get(index + 1..index + 3), Some([0x80, 0xa8 | 0xa9]));
         if byte >= 0x20 && !separator && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&') {
             continue;
         }
@@ -82,10 +87,21 @@ fn escape_valid(out: &mut Vec<u8>, text: &str) {
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             0xe2 => {
-                out.extend_from_slice(if bytes[index + 2] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                out.extend_from_slice(if bytes[index + 2] == 0xa8 {
+                    b"\\u2028"
+                } else {
+                    b"\\u2029"
+                });
                 plain_from = index + 3;
             }
-            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            _ => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
         }
     }
     out.extend_from_slice(&bytes[plain_from..]);
@@ -102,8 +118,15 @@ fn decode_own_order(line: &[u8]) -> Option<Line> {
         _ => return None,
     };
     let rest = rest.strip_prefix(b"\",\"time\":\"")?;
-    let time = rest.strip_suffix(b"\n").unwrap_or(rest).strip_suffix(b"\"}")?;
-    Some(Line { stderr, at: parse_rfc3339(time)?, text })
+    let time = rest
+        .strip_suffix(b"\n")
+        .unwrap_or(rest)
+        .strip_suffix(b"\"}")?;
+    Some(Line {
+        stderr,
+        at: parse_rfc3339(time)?,
+        text,
+    })
 }
 
 /// Text up to the closing quote, and what follows the quote. None: anything unusual, left to the general parser.
@@ -115,7 +138,9 @@ fn unescape(input: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         text.extend_from_slice(&rest[..special]);
         if rest[special] == b'"' {
             // JSON strings are UTF-8 without control characters; a file that is not is somebody else's and goes the strict way.
-            return std::str::from_utf8(&text).is_ok().then_some((text, &rest[special + 1..]));
+            return std::str::from_utf8(&text)
+                .is_ok()
+                .then_some((text, &rest[special + 1..]));
         }
         let (escaped, used) = match rest.get(special + 1)? {
             b'n' => ('\n', 2),
@@ -132,7 +157,9 @@ fn unescape(input: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 /// One `\u` escape that is no half of a surrogate pair.
 fn unescape_unit(digits: &[u8]) -> Option<char> {
-    let value = digits.iter().try_fold(0, |value, &digit| Some(value * 16 + char::from(digit).to_digit(16)?))?;
+    let value = digits.iter().try_fold(0, |value, &digit| {
+        Some(value * 16 + char::from(digit).to_digit(16)?)
+    })?;
     char::from_u32(value)
 }
 
@@ -147,19 +174,28 @@ fn decode_any_order(line: &[u8]) -> Result<Line, LineError> {
     }
     let entry: Entry = serde_json::from_slice(line).map_err(|_| LineError::Malformed)?;
     let at = parse_rfc3339(entry.time.as_bytes()).ok_or(LineError::Malformed)?;
-    Ok(Line { stderr: entry.stream == "stderr", at, text: entry.log.into_bytes() })
+    Ok(Line {
+        stderr: entry.stream == "stderr",
+        at,
+        text: entry.log.into_bytes(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const AT: Instant = Instant { seconds: 1_767_323_045, nanoseconds: 600_000_000 };
+    const AT: Instant = Instant {
+        seconds: 1_767_323_045,
+        nanoseconds: 600_000_000,
+    };
 
     fn check(text: &[u8], encoded_text: &str) {
         let mut out = Vec::new();
         encode(&mut out, false, AT, text);
-        let expected = format!("{{\"log\":\"{encoded_text}\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.6Z\"}}\n");
+        let expected = format!(
+            "{{\"log\":\"{encoded_text}\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.6Z\"}}\n"
+        );
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
@@ -177,15 +213,27 @@ mod tests {
         for text in ["", "plain\n", "q\"\\\t\r\n<&>\u{1}", "é€\u{2028}𝄞"] {
             let mut out = Vec::new();
             encode(&mut out, true, AT, text.as_bytes());
-            let expected = Line { stderr: true, at: AT, text: text.as_bytes().to_vec() };
+            let expected = Line {
+                stderr: true,
+                at: AT,
+                text: text.as_bytes().to_vec(),
+            };
             assert_eq!(decode_own_order(&out), Some(expected));
         }
     }
 
     #[test]
     fn other_orders_spaces_and_surrogates_are_decoded_too() {
-        let line = br#"{ "time": "2026-01-02T03:04:05.6Z", "stream": "stderr", "log": "\ud834\udd1e" }"#;
-        assert_eq!(decode(line), Ok(Line { stderr: true, at: AT, text: "𝄞".into() }));
+        let line =
+            br#"{ "time": "2026-01-02T03:04:05.6Z", "stream": "stderr", "log": "\ud834\udd1e" }"#;
+        assert_eq!(
+            decode(line),
+            Ok(Line {
+                stderr: true,
+                at: AT,
+                text: "𝄞".into()
+            })
+        );
     }
 
     #[test]
@@ -193,9 +241,19 @@ mod tests {
         let mut whole = Vec::new();
         encode(&mut whole, false, AT, b"a \"quoted\" <line>\n");
         for end in 0..whole.len() - 2 {
-            assert_eq!(decode(&whole[..end]), Err(LineError::Malformed), "cut at {end}");
+            assert_eq!(
+                decode(&whole[..end]),
+                Err(LineError::Malformed),
+                "cut at {end}"
+            );
         }
-        assert_eq!(decode(&vec![b'x'; MAX_ENCODED_BYTES + 1]), Err(LineError::TooLong));
-        assert_eq!(decode(b"{\"log\":\"\xff\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05Z\"}"), Err(LineError::Malformed));
+        assert_eq!(
+            decode(&vec![b'x'; MAX_ENCODED_BYTES + 1]),
+            Err(LineError::TooLong)
+        );
+        assert_eq!(
+            decode(b"{\"log\":\"\xff\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05Z\"}"),
+            Err(LineError::Malformed)
+        );
     }
 }

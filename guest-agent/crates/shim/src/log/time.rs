@@ -16,7 +16,13 @@ impl Instant {
         let (year, month, day) = civil_from_days(self.seconds.div_euclid(86_400));
         let second = self.seconds.rem_euclid(86_400);
         // Writing into a Vec cannot fail.
-        let _ = write!(out, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+        let _ = write!(
+            out,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        );
         if self.nanoseconds != 0 {
             let _ = write!(out, ".{:09}", self.nanoseconds);
             while out.last() == Some(&b'0') {
@@ -39,26 +45,41 @@ pub fn parse_rfc3339(text: &[u8]) -> Option<Instant> {
     let field = |from: usize, to: usize| number(&date_time[from..to]);
     let (month, day) = (field(5, 7)?, field(8, 10)?);
     let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     let (nanoseconds, zone) = fraction(rest)?;
     let days = days_from_civil(field(0, 4)?, month, day);
-    Some(Instant { seconds: days * 86_400 + hour * 3600 + minute * 60 + second - offset_seconds(zone)?, nanoseconds })
+    Some(Instant {
+        seconds: days * 86_400 + hour * 3600 + minute * 60 + second - offset_seconds(zone)?,
+        nanoseconds,
+    })
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0, |value, &digit| Some(value * 10 + i64::from(char::from(digit).to_digit(10)?)))
+    digits.iter().try_fold(0, |value, &digit| {
+        Some(value * 10 + i64::from(char::from(digit).to_digit(10)?))
+    })
 }
 
 fn fraction(rest: &[u8]) -> Option<(u32, &[u8])> {
-    let Some(rest) = rest.strip_prefix(b".") else { return Some((0, rest)) };
+    let Some(rest) = rest.strip_prefix(b".") else {
+        return Some((0, rest));
+    };
     let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if !(1..=9).contains(&length) {
         return None;
     }
     let (digits, zone) = rest.split_at(length);
-    let value = digits.iter().chain(std::iter::repeat_n(&b'0', 9 - length)).fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
+    let value = digits
+        .iter()
+        .chain(std::iter::repeat_n(&b'0', 9 - length))
+        .fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
     Some((value, zone))
 }
 
@@ -86,11 +107,20 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day_of_year - (153 * shifted_month + 2) / 5 + 1)
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    (
+        era * 400 + year_of_era + i64::from(month <= 2),
+        month,
+        day_of_year - (153 * shifted_month + 2) / 5 + 1,
+    )
 }
 
 #[cfg(test)]
@@ -98,7 +128,10 @@ mod tests {
     use super::*;
 
     fn check(seconds: i64, nanoseconds: u32, text: &str) {
-        let at = Instant { seconds, nanoseconds };
+        let at = Instant {
+            seconds,
+            nanoseconds,
+        };
         let mut out = Vec::new();
         at.write_rfc3339(&mut out);
         assert_eq!(String::from_utf8_lossy(&out), text);
@@ -116,12 +149,25 @@ mod tests {
 
     #[test]
     fn offsets_are_taken_off() {
-        assert_eq!(parse_rfc3339(b"1970-01-01T01:30:00+01:30"), Some(Instant { seconds: 0, nanoseconds: 0 }));
+        assert_eq!(
+            parse_rfc3339(b"1970-01-01T01:30:00+01:30"),
+            Some(Instant {
+                seconds: 0,
+                nanoseconds: 0
+            })
+        );
     }
 
     #[test]
     fn what_is_no_moment_is_refused() {
-        for text in ["", "1970-01-01T00:00:00", "1970-13-01T00:00:00Z", "1970-01-01T00:00:00.Z", "1970-01-01T00:00:00.1234567890Z", "1970-01-01 00:00:00Z"] {
+        for text in [
+            "",
+            "1970-01-01T00:00:00",
+            "1970-13-01T00:00:00Z",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00.1234567890Z",
+            "1970-01-01 00:00:00Z",
+        ] {
             assert_eq!(parse_rfc3339(text.as_bytes()), None, "{text}");
         }
     }
