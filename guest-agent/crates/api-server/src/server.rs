@@ -88,6 +88,7 @@ where
     });
     let connection = http1::Builder::new()
         .half_close(true)
+        .title_case_headers(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)

@@ -45,10 +45,10 @@ async fn a_ping_has_dockers_headers() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nOK"), "{answer}");
     for header in [
-        "api-version: 1.51",
-        "ostype: linux",
-        "docker-experimental: false",
-        "swarm: inactive",
+        "Api-Version: 1.51",
+        "Ostype: linux",
+        "Docker-Experimental: false",
+        "Swarm: inactive",
     ] {
         assert!(
             answer.contains(&format!("{header}\r\n")),
@@ -71,7 +71,7 @@ async fn versions_are_refused_as_docker_does() {
     );
     let old = get("/v1.20/info").await;
     assert!(
-        old.contains("content-length: 117\r\n") && old.contains("400 Bad Request"),
+        old.contains("Content-Length: 117\r\n") && old.contains("400 Bad Request"),
         "{old}"
     );
     let new = get("/v1.99/info").await;
