@@ -9,6 +9,7 @@
 //! Source of truth: Docker API 1.51 and 1.55 (OpenAPI description), definitions.
 
 pub mod container;
+pub mod event;
 pub mod host_config;
 pub mod json;
 pub mod network;
@@ -17,6 +18,7 @@ pub mod system;
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, HealthConfig,
 };
+pub use event::{EventActor, EventMessage};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, Mount, PortBinding, PortMap,
     RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,

@@ -6,5 +6,6 @@
 //!
 //! tokio is here for its `sync` types and the `AsyncRead`/`AsyncWrite` traits only; nothing in this room needs its runtime.
 
+pub mod events;
 pub mod id;
 pub mod ports;
