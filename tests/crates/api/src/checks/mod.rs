@@ -1,0 +1,58 @@
+//! The checks, by what a user does.
+
+mod errors;
+mod images;
+mod isolation;
+mod lifecycle;
+mod network;
+mod run;
+mod streams;
+mod volumes;
+
+use crate::Bed;
+
+/// One check.
+#[derive(Clone, Copy)]
+pub struct Check {
+    /// `resource::what_is_seen`.
+    pub name: &'static str,
+    /// Runs it.
+    pub run: fn(&Bed) -> anyhow::Result<()>,
+}
+
+/// Lists functions as checks of a module.
+macro_rules! checks {
+    ($($name:ident),+ $(,)?) => {
+        pub(super) fn list() -> Vec<crate::Check> {
+            vec![$(crate::Check {
+                name: concat!(module_path!(), "::", stringify!($name)),
+                run: $name,
+            }),+]
+        }
+    };
+}
+use checks;
+
+/// All of them.
+pub fn all() -> Vec<Check> {
+    [
+        run::list(),
+        lifecycle::list(),
+        streams::list(),
+        isolation::list(),
+        images::list(),
+        volumes::list(),
+        network::list(),
+        errors::list(),
+    ]
+    .concat()
+}
+
+/// The value under a path of keys and indices (`a/0/b`) of `docker inspect`'s JSON.
+fn inspect(bed: &Bed, name: &str, path: &str) -> anyhow::Result<serde_json::Value> {
+    let text = bed.docker.ok(&["inspect", name])?;
+    let all: serde_json::Value = serde_json::from_str(&text)?;
+    all.pointer(&format!("/0/{path}"))
+        .cloned()
+        .ok_or_else(|| anyhow::anyhow!("no {path} in {text}"))
+}

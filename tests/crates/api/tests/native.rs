@@ -1,0 +1,78 @@
+//! The native lane: every check on Debian's dockerd first, then on ours, each in namespaces of its own.
+//!
+//! Needs root. `BERTH_TEST_ONLY=ours` or `reference` picks one engine.
+
+use std::{process::ExitCode, sync::Arc};
+
+use checks::{Bed, Network};
+use harness::{Engine, Kind, Login, Registry};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Bytes through a stream: enough for every buffer on the way to fill many times.
+const STREAM_BYTES: usize = 64 << 20;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if let Some(reason) = harness::native_lane_missing() {
+        println!("skipped: the native lane {reason}");
+        return ExitCode::SUCCESS;
+    }
+    let only = std::env::var("BERTH_TEST_ONLY").unwrap_or_default();
+    let mut code = ExitCode::SUCCESS;
+    for (kind, name) in [(Kind::Reference, "reference"), (Kind::Ours, "ours")] {
+        if !only.is_empty() && only != name {
+            continue;
+        }
+        if kind == Kind::Reference && harness::tools::reference().is_none() {
+            println!("skipped: no reference engine; `cargo xtask setup` unpacks it");
+            continue;
+        }
+        println!("== {name}");
+        match run(&arguments, kind, name) {
+            Ok(true) => {}
+            Ok(false) => code = ExitCode::FAILURE,
+            Err(error) => {
+                println!("{name}: {error:#}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}
+
+fn run(arguments: &Arguments, kind: Kind, name: &str) -> anyhow::Result<bool> {
+    if arguments.list {
+        libtest_mimic::run(arguments, trials(name, None)).exit_if_failed();
+        return Ok(true);
+    }
+    let engine = Engine::start(kind)?;
+    let sandbox = engine.sandbox();
+    let bed = Bed::new(
+        kind,
+        engine.docker()?,
+        Registry::start(Some(sandbox), Login::Anonymous)?,
+        Registry::start(Some(sandbox), Login::Basic)?,
+        sandbox.folder(),
+        Network::Of(sandbox.pid()),
+        STREAM_BYTES,
+    )?;
+    let conclusion = libtest_mimic::run(arguments, trials(name, Some(Arc::new(bed))));
+    if conclusion.has_failed() {
+        println!("--- log of the engine\n{}", engine.log_tail());
+    }
+    Ok(!conclusion.has_failed())
+}
+
+fn trials(engine: &str, bed: Option<Arc<Bed>>) -> Vec<Trial> {
+    checks::all()
+        .into_iter()
+        .map(|check| {
+            let bed = bed.clone();
+            let name = check.name.trim_start_matches("checks::checks::");
+            Trial::test(format!("{engine}::{name}"), move || match &bed {
+                Some(bed) => (check.run)(bed).map_err(|error| Failed::from(format!("{error:#}"))),
+                None => Ok(()),
+            })
+        })
+        .collect()
+}
