@@ -1,8 +1,9 @@
-//! Frames as bytes: pure, for whatever moves them.
+//! Frames as bytes, and over readers and writers of either colour. Nothing here opens anything; tokio is here for its traits only.
 
 use std::io::{self, Read, Write};
 
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::MAX_FRAME_BYTES;
 
@@ -75,6 +76,34 @@ pub fn read_from<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Opti
 /// What the writer says; `InvalidData` with a [`FrameError`] in it.
 pub fn write_to<T: Serialize>(writer: &mut impl Write, message: &T) -> io::Result<()> {
     writer.write_all(&encode(message).map_err(invalid)?)
+}
+
+/// [`read_from`] for an asynchronous reader. Not cancel-safe.
+///
+/// # Errors
+/// As [`read_from`].
+pub async fn receive<T: DeserializeOwned>(
+    reader: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<T>> {
+    let mut header = [0; 4];
+    if reader.read(&mut header[..1]).await? == 0 {
+        return Ok(None);
+    }
+    reader.read_exact(&mut header[1..]).await?;
+    let mut body = vec![0; length(header).map_err(invalid)?];
+    reader.read_exact(&mut body).await?;
+    decode(&body).map(Some).map_err(invalid)
+}
+
+/// [`write_to`] for an asynchronous writer.
+///
+/// # Errors
+/// As [`write_to`].
+pub async fn send<T: Serialize>(
+    writer: &mut (impl AsyncWrite + Unpin),
+    message: &T,
+) -> io::Result<()> {
+    writer.write_all(&encode(message).map_err(invalid)?).await
 }
 
 fn invalid(error: FrameError) -> io::Error {

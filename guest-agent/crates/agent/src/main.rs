@@ -2,10 +2,12 @@
 //!
 //! | face | what it is |
 //! |---|---|
+//! | `engine` | the Docker-compatible engine |
 //! | `init` (or PID 1) | the machine's first process: mounts, network, data disk, vsock, runs `engine` |
 //!
 //! Each face is a module with one `main`; this file only picks.
 
+mod engine;
 mod init;
 
 use std::process::ExitCode;
@@ -23,11 +25,12 @@ fn main() -> ExitCode {
     let face = arguments.next().unwrap_or_default();
     match (called.to_str(), face.to_str()) {
         (Some("init"), _) | (_, Some("init")) => init::main(),
+        (_, Some("engine")) => engine::main(arguments),
         _ => usage(),
     }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: berth-agent init");
+    eprintln!("usage: berth-agent engine|init");
     ExitCode::from(2)
 }

@@ -130,11 +130,12 @@ async fn copy_log(
     client: &mut UnixStream,
 ) -> anyhow::Result<()> {
     let mut chunk = vec![0; LOG_CHUNK_BYTES];
+    let mut nothing = [0];
     loop {
         let read = tokio::select! {
             read = source.read(&mut chunk) => read.context("read the log")?,
             // The client left: nobody wants what follows.
-            _ = client.readable() => return Ok(()),
+            _ = client.read(&mut nothing) => return Ok(()),
         };
         if read == 0 {
             return Ok(());

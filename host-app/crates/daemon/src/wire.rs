@@ -5,10 +5,7 @@ use std::{io, os::unix::fs::PermissionsExt, path::Path};
 use agent_api::frame;
 use anyhow::Context;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{UnixListener, UnixStream},
-};
+use tokio::net::{UnixListener, UnixStream};
 
 /// Bytes moved at a time in each direction of a splice.
 const SPLICE_BYTES: usize = 128 << 10;
@@ -49,28 +46,17 @@ pub(crate) async fn accept(listener: &UnixListener) -> UnixStream {
 
 /// One message; `None`: the other side is done.
 pub(crate) async fn read_frame<T: DeserializeOwned>(
-    stream: &mut (impl AsyncRead + Unpin),
+    stream: &mut UnixStream,
 ) -> anyhow::Result<Option<T>> {
-    let mut header = [0; 4];
-    match stream.read_exact(&mut header).await {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error).context("read a frame"),
-    }
-    let mut body = vec![0; frame::length(header)?];
-    stream.read_exact(&mut body).await.context("read a frame")?;
-    Ok(Some(frame::decode(&body)?))
+    frame::receive(stream).await.context("read a frame")
 }
 
 /// Sends one message.
 pub(crate) async fn write_frame(
-    stream: &mut (impl AsyncWrite + Unpin),
+    stream: &mut UnixStream,
     message: &impl Serialize,
 ) -> anyhow::Result<()> {
-    stream
-        .write_all(&frame::encode(message)?)
-        .await
-        .context("write a frame")
+    frame::send(stream, message).await.context("write a frame")
 }
 
 /// Moves bytes both ways until both sides have ended; the end of one direction is passed on and leaves the other alone.

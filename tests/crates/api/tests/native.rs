@@ -1,6 +1,7 @@
 //! The native lane: every check on Debian's dockerd first, then on ours, each in namespaces of its own.
 //!
 //! Needs root. `BERTH_TEST_ONLY=ours` or `reference` picks one engine.
+#![allow(clippy::print_stdout, reason = "a test runner prints")]
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, kind: Kind, name: &str) -> anyhow::Result<bool> {
     if arguments.list {
-        libtest_mimic::run(arguments, trials(name, None)).exit_if_failed();
+        libtest_mimic::run(arguments, trials(kind, name, None)).exit_if_failed();
         return Ok(true);
     }
     let engine = Engine::start(kind)?;
@@ -56,16 +57,17 @@ fn run(arguments: &Arguments, kind: Kind, name: &str) -> anyhow::Result<bool> {
         Network::Of(sandbox.pid()),
         STREAM_BYTES,
     )?;
-    let conclusion = libtest_mimic::run(arguments, trials(name, Some(Arc::new(bed))));
+    let conclusion = libtest_mimic::run(arguments, trials(kind, name, Some(Arc::new(bed))));
     if conclusion.has_failed() {
         println!("--- log of the engine\n{}", engine.log_tail());
     }
     Ok(!conclusion.has_failed())
 }
 
-fn trials(engine: &str, bed: Option<Arc<Bed>>) -> Vec<Trial> {
+fn trials(kind: Kind, engine: &str, bed: Option<Arc<Bed>>) -> Vec<Trial> {
     checks::all()
         .into_iter()
+        .filter(|check| check.is_for(kind))
         .map(|check| {
             let bed = bed.clone();
             let name = check.name.trim_start_matches("checks::checks::");

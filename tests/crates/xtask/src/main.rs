@@ -1,3 +1,52 @@
-//! setup, up, test, image, lint, bench.
+//! The project's own commands: `cargo xtask setup | image | test | lint`.
+//!
+//! One file a command; each says what it runs before it runs it. Nothing here knows how the product works inside: it builds, starts and asks.
 
-fn main() {}
+mod image;
+mod lint;
+mod paths;
+mod progress;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Sets up, builds, starts and tests Berth"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what building and testing need
+    Setup,
+    /// Build the machine's image into target/image
+    Image(image::Arguments),
+    /// Set up and run the tests
+    Test(test::Arguments),
+    /// Formatting and lints
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Task::Setup => setup::run(),
+        Task::Image(arguments) => image::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Lint => lint::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -69,17 +69,19 @@ impl Log {
             )
         };
         to.write_all(&past).await?;
-        while follow {
+        if !follow {
+            return to.shutdown().await;
+        }
+        loop {
             match pieces.recv().await {
                 Ok(piece) => to.write_all(&piece).await?,
                 Err(broadcast::error::RecvError::Lagged(pieces)) => {
                     to.write_all(format!("[{pieces} pieces of the log lost]\n").as_bytes())
                         .await?;
                 }
-                Err(broadcast::error::RecvError::Closed) => break,
+                Err(broadcast::error::RecvError::Closed) => return to.shutdown().await,
             }
         }
-        to.shutdown().await
     }
 }
 

@@ -63,16 +63,13 @@ pub(crate) fn main() -> ExitCode {
         })
         .init();
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    loop {
-        let log = log.clone();
-        match std::panic::catch_unwind(|| live(log)) {
-            Ok(Err(error)) => tracing::error!("init cannot go on: {error:#}"),
-            Ok(Ok(never)) => match never {},
-            Err(_) => tracing::error!("init panicked"),
-        }
-        // The host sees the console and the missing events; a second life would not know what the first one did.
-        park();
+    match std::panic::catch_unwind(|| live(log)) {
+        Ok(Err(error)) => tracing::error!("init cannot go on: {error:#}"),
+        Ok(Ok(never)) => match never {},
+        Err(_) => tracing::error!("init panicked"),
     }
+    // The host sees the console and the missing events; a second life would not know what the first one did.
+    park()
 }
 
 fn park() -> ! {

@@ -1,0 +1,103 @@
+//! `cargo xtask test`: the lanes of the tests, each ending in its runner's line of counts.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    image, lint, paths,
+    progress::{say, step},
+    setup,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// One lane instead of all
+    #[arg(long, value_enum)]
+    lane: Option<Lane>,
+}
+
+/// Tests that need the same things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lane {
+    /// Formatting, lints, and every test that needs nothing but the sources
+    Unit,
+    /// Engines in namespaces of their own; needs root
+    Native,
+    /// The whole product with a machine under QEMU
+    Qemu,
+}
+
+/// Sets up, then runs the lanes one after the other; all run even when one fails.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::run()?;
+    let lanes = match arguments.lane {
+        Some(lane) => vec![lane],
+        None => vec![Lane::Unit, Lane::Native, Lane::Qemu],
+    };
+    let mut failed = Vec::new();
+    for lane in lanes {
+        say(&format!("== lane {lane:?}"));
+        if let Err(error) = run_lane(lane) {
+            say(&format!("lane {lane:?}: {error:#}"));
+            failed.push(format!("{lane:?}"));
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("lanes that failed: {}", failed.join(", "))
+    }
+}
+
+fn run_lane(lane: Lane) -> Result<()> {
+    match lane {
+        Lane::Unit => {
+            lint::run()?;
+            cargo(&[
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--exclude",
+                "test-api",
+                "--exclude",
+                "test-machine",
+            ])
+        }
+        Lane::Native => {
+            step("build the agent", image::build_agent)?;
+            cargo(&["test", "--quiet", "--locked", "--package", "test-api"])
+        }
+        Lane::Qemu => {
+            image::run(&image::Arguments::default())?;
+            cargo(&[
+                "build",
+                "--locked",
+                "--package",
+                "berth",
+                "--package",
+                "berthd",
+                "--package",
+                "berth-vmm",
+            ])?;
+            cargo(&["test", "--quiet", "--locked", "--package", "test-machine"])
+        }
+    }
+}
+
+/// Runs cargo with its output shown.
+pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
+    let status = Command::new(env!("CARGO"))
+        .args(arguments)
+        .env("BERTH_IMAGE", paths::image())
+        .current_dir(paths::workspace())
+        .status()
+        .context("start cargo")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("cargo {} failed", arguments.join(" "))
+    }
+}
