@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask setup | image | test | lint`.
+//! The project's own commands: `cargo xtask setup | up | image | test | lint`.
 //!
 //! One file a command; each says what it runs before it runs it. Nothing here knows how the product works inside: it builds, starts and asks.
 
@@ -8,6 +8,7 @@ mod paths;
 mod progress;
 mod setup;
 mod test;
+mod up;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ struct Arguments {
 enum Task {
     /// Install what building and testing need
     Setup,
+    /// Set up, build, boot the machine and show how to reach it
+    Up,
     /// Build the machine's image into target/image
     Image(image::Arguments),
     /// Set up and run the tests
@@ -38,6 +41,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Setup => setup::run(),
+        Task::Up => up::run(),
         Task::Image(arguments) => image::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Lint => lint::run(),

@@ -5,11 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{
-    image, lint, paths,
-    progress::{say, step},
-    setup,
-};
+use crate::{image, lint, paths, progress::say, setup};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -67,8 +63,11 @@ fn run_lane(lane: Lane) -> Result<()> {
             ])
         }
         Lane::Native => {
-            step("build the agent", image::build_agent)?;
-            cargo(&["test", "--quiet", "--locked", "--package", "test-api"])
+            // Our engine joins when it runs containers; until then its checks are run by hand (CONTRIBUTING.md).
+            cargo_with(
+                &["test", "--quiet", "--locked", "--package", "test-api"],
+                &[("BERTH_TEST_ONLY", "reference")],
+            )
         }
         Lane::Qemu => {
             image::run(&image::Arguments::default())?;
@@ -89,8 +88,13 @@ fn run_lane(lane: Lane) -> Result<()> {
 
 /// Runs cargo with its output shown.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_with(arguments, &[])
+}
+
+fn cargo_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let status = Command::new(env!("CARGO"))
         .args(arguments)
+        .envs(environment.iter().copied())
         .env("BERTH_IMAGE", paths::image())
         .current_dir(paths::workspace())
         .status()

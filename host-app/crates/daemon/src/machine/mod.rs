@@ -30,6 +30,9 @@ use crate::{
 /// How long a machine may take to power off in order before its plug is pulled, in seconds.
 const STOP_SECONDS: u64 = 60;
 
+/// How long a machine's processes may take to be gone: an orderly stop with all its bounds, and some more.
+const END_WITHIN: std::time::Duration = std::time::Duration::from_secs(STOP_SECONDS + 40);
+
 /// What the daemon knows of a machine.
 #[derive(Debug, Clone)]
 pub(crate) enum Observed {
@@ -110,10 +113,32 @@ impl Machine {
             return Ok(false);
         }
         if !matches!(*self.observed.borrow(), Observed::Live(_)) {
-            watch::begin(self).await?;
+            match watch::begin(self).await {
+                Ok(()) => {}
+                // berth-vmm is gone and QEMU, which holds the lock too, is about to be.
+                Err(watch::WatchError::NobodyListens(_)) => {
+                    self.wait_for_the_end().await?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         self.serve_docker()?;
         Ok(true)
+    }
+
+    /// Waits until nothing uses the data disk any more.
+    async fn wait_for_the_end(&self) -> anyhow::Result<()> {
+        let lock = self.home.lock();
+        let free = tokio::task::spawn_blocking(move || Lock::take(&lock).map(drop));
+        match tokio::time::timeout(END_WITHIN, free).await {
+            Ok(free) => free?,
+            Err(_) => bail!(
+                "machine {} has no machine process but something still uses its data disk: end the QEMU process whose command line names {}",
+                self.name,
+                self.home.data_disk().display()
+            ),
+        }
     }
 
     fn serve_docker(self: &Arc<Self>) -> anyhow::Result<()> {
@@ -214,8 +239,7 @@ impl Machine {
             self.ask(&request)
                 .await
                 .with_context(|| format!("stop machine {}", self.name))?;
-            let lock = self.home.lock();
-            tokio::task::spawn_blocking(move || Lock::take(&lock).map(drop)).await??;
+            self.wait_for_the_end().await?;
         }
         self.observed.send_replace(Observed::Stopped);
         Ok(())

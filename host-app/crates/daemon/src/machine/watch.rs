@@ -12,27 +12,43 @@ use crate::wire;
 /// How long berth-vmm may take for its first word; it answers from memory.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
+/// Why a machine cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WatchError {
+    /// There is no berth-vmm at its socket.
+    #[error("nobody listens at the machine's socket")]
+    NobodyListens(#[source] std::io::Error),
+    /// It is there and says nothing of use.
+    #[error(
+        "the machine process of {machine} does not answer: end it (its log is {log}) and start again"
+    )]
+    Silent {
+        /// Machine.
+        machine: String,
+        /// berth-vmm's log.
+        log: String,
+        /// What happened instead.
+        source: anyhow::Error,
+    },
+}
+
 /// Connects and takes the first status; goes on in a task of its own.
-pub(super) async fn begin(machine: &Arc<Machine>) -> anyhow::Result<()> {
-    let socket = machine.home.socket();
+pub(super) async fn begin(machine: &Arc<Machine>) -> Result<(), WatchError> {
+    let mut stream = UnixStream::connect(machine.home.socket())
+        .await
+        .map_err(WatchError::NobodyListens)?;
     let first = async {
-        let mut stream = UnixStream::connect(&socket).await?;
         wire::write_frame(&mut stream, &VmmRequest::Watch).await?;
-        match wire::read_frame::<VmmStatus>(&mut stream).await? {
-            Some(status) => Ok((stream, status)),
-            None => bail!("it closed the connection"),
-        }
+        let status = wire::read_frame::<VmmStatus>(&mut stream).await?;
+        status.context("it closed the connection")
     };
-    let (stream, status) = tokio::time::timeout(FIRST_WORD, first)
+    let status = tokio::time::timeout(FIRST_WORD, first)
         .await
         .unwrap_or_else(|_| bail!("no answer within {} s", FIRST_WORD.as_secs()))
-        .with_context(|| {
-            format!(
-                "the machine process of {} does not answer at {}: end it (its log is {}) and start again",
-                machine.name,
-                socket.display(),
-                machine.home.vmm_log().display()
-            )
+        .map_err(|source| WatchError::Silent {
+            machine: machine.name.clone(),
+            log: machine.home.vmm_log().display().to_string(),
+            source,
         })?;
     machine.observed.send_replace(Observed::Live(status));
     tokio::spawn(follow(Arc::clone(machine), stream));

@@ -88,7 +88,7 @@ fn a_private_registry_wants_a_login(bed: &Bed) -> anyhow::Result<()> {
         b"wrong",
     )?;
     ensure!(
-        output.code != 0 && output.stderr.contains("unauthorized"),
+        output.code != 0 && output.stderr.contains("401 Unauthorized"),
         "{output:?}"
     );
     let output = bed.docker.run_with(
@@ -201,6 +201,10 @@ fn a_corrupt_layer_leaves_nothing_behind(bed: &Bed) -> anyhow::Result<()> {
     ensure!(!output.stderr.trim().is_empty(), "no reason was given");
     ensure!(bed.docker.ok(&["images", "-q", &reference])?.is_empty());
     std::fs::write(&file, &good)?;
+    if bed.kind == harness::Kind::Reference {
+        // containerd keeps the damaged download and fails on it for ever.
+        return Ok(());
+    }
     bed.docker.ok(&["pull", &reference])?;
     ensure!(
         bed.docker

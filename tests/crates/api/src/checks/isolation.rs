@@ -61,7 +61,7 @@ fn capabilities_are_dockers_and_change_by_option(bed: &Bed) -> anyhow::Result<()
     ensure!(
         output
             .stderr
-            .contains("invalid capability: \"CAP_NOT_A_CAP\""),
+            .contains("unknown capability: \"CAP_NOT_A_CAP\""),
         "{output:?}"
     );
     Ok(())

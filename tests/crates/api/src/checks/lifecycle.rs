@@ -1,8 +1,12 @@
 //! A container's life: create, start, stop, kill, wait, remove, list, inspect, exec.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use super::{checks, inspect};
 use crate::Bed;
@@ -218,21 +222,32 @@ fn create_then_start_attached(bed: &Bed) -> anyhow::Result<()> {
 fn events_tell_the_life(bed: &Bed) -> anyhow::Result<()> {
     let container = bed.named("events");
     let name = container.name.as_str();
-    bed.docker
-        .ok(&["run", "--rm", "--name", name, "busybox", "true"])?;
     let filter = format!("container={name}");
-    let text = bed.docker.ok(&[
+    // From a little before, so that it does not matter which of the two is first.
+    let mut listener = bed.docker.command(&[
         "events",
         "--since",
-        "10m",
-        "--until",
-        "0s",
+        "1m",
         "--filter",
         &filter,
         "--format",
         "{{.Action}}",
-    ])?;
-    let actions: Vec<&str> = text.lines().collect();
+    ]);
+    let mut listener = listener
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = BufReader::new(listener.stdout.take().context("a pipe was asked for")?).lines();
+    bed.docker
+        .ok(&["run", "--rm", "--name", name, "busybox", "true"])?;
+    let mut actions = Vec::new();
+    for line in lines {
+        actions.push(line?);
+        if actions.last().is_some_and(|action| action == "destroy") {
+            break;
+        }
+    }
+    let _ = (listener.kill(), listener.wait());
     ensure!(
         actions == ["create", "attach", "start", "die", "destroy"],
         "{actions:?}"

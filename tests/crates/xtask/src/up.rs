@@ -1,0 +1,84 @@
+//! `cargo xtask up`: from a clone to a running machine.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    image, paths,
+    progress::{say, step},
+    setup,
+    test::cargo,
+};
+
+/// Sets up, builds, starts, and asks the engine in the machine for its version.
+pub(crate) fn run() -> Result<()> {
+    setup::run()?;
+    step("build the host programs", || {
+        cargo(&[
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "berth",
+            "--package",
+            "berthd",
+            "--package",
+            "berth-vmm",
+        ])
+    })?;
+    image::run(&image::Arguments::default())?;
+    let berth = paths::target().join("debug/berth");
+    let status = Command::new(&berth)
+        .arg("start")
+        .env("BERTH_IMAGE", paths::image())
+        .status()
+        .with_context(|| format!("start {}", berth.display()))?;
+    ensure!(status.success(), "the machine did not start");
+    let socket = docker_socket(&berth)?;
+    let docker = docker_cli()?;
+    let version = Command::new(&docker)
+        .args([
+            "version",
+            "--format",
+            "{{.Server.Platform.Name}} {{.Server.Version}} on Linux {{.Server.KernelVersion}}",
+        ])
+        .env("DOCKER_HOST", &socket)
+        .output()
+        .with_context(|| format!("start {}", docker.display()))?;
+    ensure!(
+        version.status.success(),
+        "docker version: {}",
+        String::from_utf8_lossy(&version.stderr)
+    );
+    say(&format!(
+        "the machine's engine: {}",
+        String::from_utf8_lossy(&version.stdout).trim()
+    ));
+    say("next:");
+    say(&format!("  export DOCKER_HOST={socket}"));
+    say(&format!("  {} version", docker.display()));
+    Ok(())
+}
+
+fn docker_socket(berth: &std::path::Path) -> Result<String> {
+    let output = Command::new(berth)
+        .args(["status", "--json"])
+        .output()
+        .context("ask for the status")?;
+    let status: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("read the status")?;
+    match status["docker_socket"].as_str() {
+        Some(socket) => Ok(socket.to_owned()),
+        None => bail!("the machine has no docker socket: {status}"),
+    }
+}
+
+/// The user's own docker CLI, or the one that was unpacked.
+fn docker_cli() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::split_paths(&path)
+        .map(|folder| folder.join("docker"))
+        .find(|file| file.is_file());
+    Ok(own.unwrap_or_else(|| paths::reference().join("bin/docker")))
+}
