@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("e2fsprogs", "data disks in tests"),
     ("busybox-static", "test images"),
     ("docker-registry", "the registry that tests pull from"),
+    ("runc", "the reference that our runtime is compared with"),
     ("iproute2", "namespaces in tests"),
     ("iptables", "the reference engine"),
     ("nftables", "looks at rules in tests"),

@@ -63,6 +63,15 @@ fn run_lane(lane: Lane) -> Result<()> {
             ])
         }
         Lane::Native => {
+            cargo(&[
+                "test",
+                "--quiet",
+                "--locked",
+                "--package",
+                "runtime",
+                "--test",
+                "bundle",
+            ])?;
             // Our engine joins when it runs containers; until then its checks are run by hand (CONTRIBUTING.md).
             cargo_with(
                 &["test", "--quiet", "--locked", "--package", "test-api"],

@@ -1,0 +1,271 @@
+//! The container's first process, from clone to exec.
+//!
+//! Everything that can be prepared before the clone is in [`Plan`]. Each step is a function of its own module; the first that fails sends its
+//! text to the parent and ends the process.
+
+mod devices;
+mod identity;
+mod mounts;
+mod program;
+mod root;
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use rustix::{
+    fs::{Mode, OFlags},
+    mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
+
+use crate::{
+    channel::{Channel, Message},
+    container::{CreateOptions, Root, Stdio, namespace_flag},
+    error::CreateError,
+    sys,
+};
+
+/// A step that failed: what was tried and why, as clients of Docker read it.
+pub(crate) struct Failure(String);
+
+impl Failure {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    fn of(what: impl std::fmt::Display, error: impl Into<io::Error>) -> Self {
+        Self(format!("{what}: {}", describe(&error.into())))
+    }
+}
+
+/// The system's word for an error, as C and Go programs print it: lower case, no number.
+fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map(|first| first.to_lowercase().chain(characters).collect())
+        .unwrap_or_default()
+}
+
+/// What the child needs, read before it is cloned.
+pub(crate) struct Plan<'a> {
+    spec: &'a Spec,
+    process: &'a Process,
+    root: &'a Root,
+    mount_point: &'a Path,
+    stdio: &'a Stdio<'a>,
+    new_namespaces: u64,
+    /// Namespaces that are joined; pid is not among them.
+    joined: Vec<(OwnedFd, LinkNameSpaceType)>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(options: &'a CreateOptions<'_>) -> Result<Self, CreateError> {
+        let spec = options.spec;
+        let process = spec
+            .process()
+            .as_ref()
+            .ok_or_else(|| CreateError::Invalid("no process".to_owned()))?;
+        if process
+            .args()
+            .as_ref()
+            .is_none_or(|arguments| arguments.is_empty())
+        {
+            return Err(CreateError::Invalid("no program to run".to_owned()));
+        }
+        let (mut new_namespaces, mut joined) = (0, Vec::new());
+        for namespace in spec
+            .linux()
+            .iter()
+            .flat_map(|linux| linux.namespaces().iter().flatten())
+        {
+            match namespace.path() {
+                None => new_namespaces |= namespace_flag(namespace.typ()),
+                Some(path) => joined.push((open_namespace(path)?, joinable(namespace.typ())?)),
+            }
+        }
+        let stdio = &options.stdio;
+        Ok(Self {
+            spec,
+            process,
+            root: options.root,
+            mount_point: options.mount_point,
+            stdio,
+            new_namespaces,
+            joined,
+        })
+    }
+
+    pub(crate) fn new_namespaces(&self) -> u64 {
+        self.new_namespaces
+    }
+}
+
+fn open_namespace(path: &Path) -> Result<OwnedFd, CreateError> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
+        CreateError::Invalid(format!(
+            "namespace {}: {}",
+            path.display(),
+            describe(&error.into())
+        ))
+    })
+}
+
+fn joinable(kind: LinuxNamespaceType) -> Result<LinkNameSpaceType, CreateError> {
+    match kind {
+        LinuxNamespaceType::Network => Ok(LinkNameSpaceType::Network),
+        LinuxNamespaceType::Ipc => Ok(LinkNameSpaceType::InterProcessCommunication),
+        LinuxNamespaceType::Uts => Ok(LinkNameSpaceType::HostNameAndNISDomainName),
+        LinuxNamespaceType::Cgroup => Ok(LinkNameSpaceType::ControlGroup),
+        LinuxNamespaceType::Pid => Err(CreateError::Unsupported("joining a pid namespace")),
+        LinuxNamespaceType::Mount | LinuxNamespaceType::User | LinuxNamespaceType::Time => Err(
+            CreateError::Unsupported("joining a mount, user or time namespace"),
+        ),
+    }
+}
+
+/// Becomes the container's program, or dies.
+pub(crate) fn main(plan: &Plan<'_>, channel: &Channel) -> ! {
+    if let Err(Failure(text)) = run(plan, channel) {
+        // Without a parent there is nobody to tell.
+        let _ = channel.send(&Message::Failed(text), None);
+    }
+    sys::exit(1)
+}
+
+fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
+    sys::reset_signals();
+    rustix::process::setsid().map_err(|error| Failure::of("setsid", error))?;
+    for (namespace, kind) in &plan.joined {
+        move_into_link_name_space(namespace.as_fd(), Some(*kind))
+            .map_err(|error| Failure::of("join a namespace", error))?;
+    }
+    if let Some(score) = plan.process.oom_score_adj() {
+        std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .map_err(|error| Failure::of("set oom_score_adj", error))?;
+    }
+    identity::set_host_name(plan.spec)?;
+    let terminal = view_of_files(plan)?;
+    identity::set_limits(plan.process)?;
+    let own_end = attach_stdio(plan, terminal)?;
+    // From here on nothing that the caller had open survives exec, on whatever way it is reached (CVE-2024-21626).
+    sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
+    identity::drop_privileges(plan.process)?;
+    program::enter_folder(plan.process)?;
+    let program = program::find(plan.process)?;
+    channel
+        .send(&Message::Ready, own_end.as_ref().map(AsFd::as_fd))
+        .map_err(|error| Failure::of("tell the parent", error))?;
+    drop(own_end);
+    match channel.receive() {
+        Ok(Some((Message::Go, _))) => {}
+        // The parent is gone: nobody wants this container any more.
+        _ => sys::exit(1),
+    }
+    Err(program.execute())
+}
+
+/// Root, mounts, devices, masks. Gives the terminal when there is one.
+fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> {
+    // What we mount must not appear outside, and ours must not change under us.
+    let propagation = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", propagation).map_err(|error| Failure::of("make mounts private", error))?;
+    let root = root::mount(plan.root, plan.mount_point)?;
+    mounts::mount_all(&root, plan.spec)?;
+    devices::make(&root, plan.spec)?;
+    let terminal = match plan.stdio {
+        Stdio::Terminal { rows, columns } => Some(devices::terminal(&root, *rows, *columns)?),
+        Stdio::Streams(_) => None,
+    };
+    pivot(&root)?;
+    mounts::set_sysctls(plan.spec)?;
+    mounts::mask(plan.spec)?;
+    if plan
+        .spec
+        .root()
+        .as_ref()
+        .is_some_and(|root| root.readonly().unwrap_or(false))
+    {
+        mounts::set_read_only(Path::new("/"), false)?;
+    }
+    Ok(terminal)
+}
+
+fn pivot(root: &root::RootFolder) -> Result<(), Failure> {
+    let failed = |what: &'static str| move |error: rustix::io::Errno| Failure::of(what, error);
+    rustix::process::fchdir(root.as_fd()).map_err(failed("enter the root"))?;
+    // The old root is stacked below the new one at ".", and then taken away: no folder for it is needed in the image.
+    rustix::process::pivot_root(".", ".").map_err(failed("pivot_root"))?;
+    unmount(".", UnmountFlags::DETACH).map_err(failed("leave the old root"))?;
+    rustix::process::chdir("/").map_err(failed("chdir /"))
+}
+
+/// Connects 0, 1 and 2; gives what the caller keeps of a terminal.
+fn attach_stdio(
+    plan: &Plan<'_>,
+    terminal: Option<devices::Terminal>,
+) -> Result<Option<OwnedFd>, Failure> {
+    let failed = |error: rustix::io::Errno| Failure::of("connect standard streams", error);
+    match (plan.stdio, terminal) {
+        (Stdio::Streams([input, output, errors]), _) => {
+            // Copies first: one of them may itself be 0, 1 or 2.
+            let copies =
+                [input, output, errors].map(|stream| rustix::io::fcntl_dupfd_cloexec(stream, 3));
+            let [input, output, errors] = copies;
+            rustix::stdio::dup2_stdin(input.map_err(failed)?).map_err(failed)?;
+            rustix::stdio::dup2_stdout(output.map_err(failed)?).map_err(failed)?;
+            rustix::stdio::dup2_stderr(errors.map_err(failed)?).map_err(failed)?;
+            Ok(None)
+        }
+        (Stdio::Terminal { .. }, Some(terminal)) => {
+            sys::take_terminal(terminal.inside.as_fd())
+                .map_err(|error| Failure::of("take the terminal", error))?;
+            rustix::stdio::dup2_stdin(&terminal.inside).map_err(failed)?;
+            rustix::stdio::dup2_stdout(&terminal.inside).map_err(failed)?;
+            rustix::stdio::dup2_stderr(&terminal.inside).map_err(failed)?;
+            Ok(Some(terminal.outside))
+        }
+        (Stdio::Terminal { .. }, None) => Err(Failure::new("no terminal was made")),
+    }
+}
+
+/// A path of the spec as one below the root: no leading slash.
+fn relative(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| {
+            matches!(
+                part,
+                std::path::Component::Normal(_) | std::path::Component::ParentDir
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_docker_prints_them() {
+        assert_eq!(
+            describe(&io::Error::from_raw_os_error(libc::EACCES)),
+            "permission denied"
+        );
+        assert_eq!(
+            describe(&io::Error::from_raw_os_error(libc::ENOENT)),
+            "no such file or directory"
+        );
+    }
+
+    #[test]
+    fn a_destination_is_taken_below_the_root() {
+        assert_eq!(relative(Path::new("/proc/sys/")), Path::new("proc/sys"));
+        assert_eq!(relative(Path::new("/")), Path::new(""));
+    }
+}

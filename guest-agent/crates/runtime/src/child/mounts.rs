@@ -1,0 +1,365 @@
+//! Mounts of the spec, masks, sysctls.
+//!
+//! Each is made detached, given its attributes, and only then attached to a descriptor that was resolved inside the root.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use oci_spec::runtime::{Mount, Spec};
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, fstat},
+    io::Errno,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    },
+};
+
+use super::{Failure, relative, root::RootFolder};
+use crate::sys;
+
+/// Options of a mount, sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    /// Attributes to set. Linux: include/uapi/linux/mount.h, MOUNT_ATTR_*.
+    set: u64,
+    clear: u64,
+    /// The same for every mount below.
+    recursive_set: u64,
+    propagation: u64,
+    bind: bool,
+    recursive_bind: bool,
+    /// For the file system itself.
+    data: Vec<(String, Option<String>)>,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Self {
+        let mut options = Self::default();
+        for word in words {
+            options.take(word);
+        }
+        options
+    }
+
+    fn take(&mut self, word: &str) {
+        /// Attribute bits by name; the name with `no` or its opposite clears it.
+        const ATTRIBUTES: &[(&str, &str, u64)] = &[
+            ("ro", "rw", libc::MOUNT_ATTR_RDONLY),
+            ("nosuid", "suid", libc::MOUNT_ATTR_NOSUID),
+            ("nodev", "dev", libc::MOUNT_ATTR_NODEV),
+            ("noexec", "exec", libc::MOUNT_ATTR_NOEXEC),
+            ("nodiratime", "diratime", libc::MOUNT_ATTR_NODIRATIME),
+            ("nosymfollow", "symfollow", libc::MOUNT_ATTR_NOSYMFOLLOW),
+        ];
+        let propagation = |flag: libc::c_ulong| Some(flag);
+        let kind = match word.trim_start_matches('r') {
+            "private" => propagation(libc::MS_PRIVATE),
+            "shared" => propagation(libc::MS_SHARED),
+            "slave" => propagation(libc::MS_SLAVE),
+            "unbindable" => propagation(libc::MS_UNBINDABLE),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            self.propagation = kind;
+            return;
+        }
+        for (on, off, bit) in ATTRIBUTES {
+            if word == *on {
+                self.set |= bit;
+                self.clear &= !bit;
+                return;
+            }
+            if word == *off {
+                self.set &= !bit;
+                self.clear |= bit;
+                return;
+            }
+            if word.strip_prefix('r') == Some(on) {
+                self.recursive_set |= bit;
+                return;
+            }
+        }
+        match word {
+            "bind" => self.bind = true,
+            "rbind" => (self.bind, self.recursive_bind) = (true, true),
+            // One of three; the others have to be cleared.
+            "noatime" | "strictatime" | "relatime" => {
+                self.set &= !libc::MOUNT_ATTR__ATIME;
+                self.clear |= libc::MOUNT_ATTR__ATIME;
+                self.set |= match word {
+                    "noatime" => libc::MOUNT_ATTR_NOATIME,
+                    "strictatime" => libc::MOUNT_ATTR_STRICTATIME,
+                    _ => libc::MOUNT_ATTR_RELATIME,
+                };
+            }
+            "defaults" => {}
+            other => match other.split_once('=') {
+                Some((key, value)) => self.data.push((key.to_owned(), Some(value.to_owned()))),
+                None => self.data.push((other.to_owned(), None)),
+            },
+        }
+    }
+}
+
+/// Mounts all of the spec's mounts, in their order.
+pub(super) fn mount_all(root: &RootFolder, spec: &Spec) -> Result<(), Failure> {
+    for mount in spec.mounts().iter().flatten() {
+        mount_one(root, mount).map_err(|Failure(text)| {
+            let source = mount
+                .source()
+                .as_ref()
+                .map(|source| source.display().to_string())
+                .unwrap_or_default();
+            Failure(format!(
+                "error mounting {source:?} to rootfs at {:?}: {text}",
+                mount.destination().display().to_string()
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn mount_one(root: &RootFolder, mount: &Mount) -> Result<(), Failure> {
+    let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+    let kind = mount.typ().as_deref().unwrap_or("none");
+    let destination = relative(mount.destination());
+    let failed = |what: &'static str| move |error: Errno| Failure::of(what, error);
+    if options.bind || kind == "bind" {
+        let source = mount
+            .source()
+            .as_deref()
+            .ok_or_else(|| Failure::new("no source"))?;
+        let recursive = if options.recursive_bind {
+            OpenTreeFlags::AT_RECURSIVE
+        } else {
+            OpenTreeFlags::empty()
+        };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | recursive;
+        let detached = open_tree(CWD, source, flags).map_err(failed("open the source"))?;
+        let is_folder = kind_of(detached.as_fd())? == FileType::Directory;
+        let target = if is_folder {
+            root.ensure_folder(&destination)
+        } else {
+            root.ensure_file(&destination)
+        };
+        let target = target.map_err(|error| mismatch(is_folder, &error))?;
+        let target_is_folder = kind_of(target.as_fd())? == FileType::Directory;
+        if is_folder != target_is_folder {
+            return Err(mismatch(is_folder, &io::Error::from(Errno::NOTDIR)));
+        }
+        return attach(&detached, &options, target.as_fd());
+    }
+    let target = root
+        .ensure_folder(&destination)
+        .map_err(|error| Failure::of("make the mount point", error))?;
+    let detached = file_system(kind, mount, &options).map_err(failed("mount"))?;
+    attach(&detached, &options, target.as_fd())
+}
+
+/// A file over a folder or the other way round.
+fn mismatch(source_is_folder: bool, error: &io::Error) -> Failure {
+    let kind = error.raw_os_error();
+    if kind == Some(libc::ENOTDIR) || (kind == Some(libc::EISDIR) && !source_is_folder) {
+        return Failure::new(
+            "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type",
+        );
+    }
+    Failure(format!("make the mount point: {}", super::describe(error)))
+}
+
+fn file_system(kind: &str, mount: &Mount, options: &Options) -> Result<OwnedFd, Errno> {
+    // The spec's word for the group hierarchy, whatever its version.
+    let kind = if kind == "cgroup" { "cgroup2" } else { kind };
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    if let Some(source) = mount.source() {
+        fsconfig_set_string(&context, "source", source)?;
+    }
+    for (key, value) in &options.data {
+        match value {
+            Some(value) => fsconfig_set_string(&context, key.as_str(), value.as_str())?,
+            None => fsconfig_set_flag(&context, key.as_str())?,
+        }
+    }
+    fsconfig_create(&context)?;
+    fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
+}
+
+fn attach(detached: &OwnedFd, options: &Options, target: BorrowedFd<'_>) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::of("set mount attributes", error);
+    let recursive = options.recursive_bind;
+    let propagation = if options.propagation == 0 {
+        libc::MS_PRIVATE
+    } else {
+        options.propagation
+    };
+    if options.recursive_set != 0 {
+        sys::set_mount_attributes(detached.as_fd(), options.recursive_set, 0, 0, true)
+            .map_err(failed)?;
+    }
+    if options.set != 0 || options.clear != 0 {
+        // Docker's read-only binds hold for everything below, where the kernel can do that.
+        sys::set_mount_attributes(detached.as_fd(), options.set, options.clear, 0, recursive)
+            .map_err(failed)?;
+    }
+    sys::set_mount_attributes(detached.as_fd(), 0, 0, propagation, recursive).map_err(failed)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(detached, "", target, "", flags).map_err(|error| Failure::of("attach", error))
+}
+
+fn kind_of(descriptor: BorrowedFd<'_>) -> Result<FileType, Failure> {
+    fstat(descriptor)
+        .map(|stat| FileType::from_raw_mode(stat.st_mode))
+        .map_err(|error| Failure::of("look at a mount", error))
+}
+
+/// Hides masked paths and makes others read-only. Runs inside the new root; paths that are not there are no error.
+pub(super) fn mask(spec: &Spec) -> Result<(), Failure> {
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    for path in linux.readonly_paths().iter().flatten() {
+        set_read_only_if_there(Path::new(path))?;
+    }
+    for path in linux.masked_paths().iter().flatten() {
+        hide(Path::new(path)).map_err(|error| Failure::of(format!("mask {path}"), error))?;
+    }
+    Ok(())
+}
+
+fn hide(path: &Path) -> Result<(), Errno> {
+    let target = match open_here(path) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        result => result?,
+    };
+    let cover = if FileType::from_raw_mode(fstat(&target)?.st_mode) == FileType::Directory {
+        let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&context, "size", "0")?;
+        fsconfig_create(&context)?;
+        fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::MOUNT_ATTR_RDONLY,
+        )?
+    } else {
+        let null = open_here(Path::new("/dev/null"))?;
+        // The container's own /dev/null could have been replaced by its image (CVE-2025-31133).
+        let stat = fstat(&null)?;
+        if stat.st_rdev != rustix::fs::makedev(1, 3)
+            || FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice
+        {
+            return Err(Errno::NODEV);
+        }
+        open_tree(
+            &null,
+            "",
+            OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH,
+        )?
+    };
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&cover, "", &target, "", flags)
+}
+
+fn open_here(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+fn set_read_only_if_there(path: &Path) -> Result<(), Failure> {
+    match open_here(path) {
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+        Err(error) => Err(Failure::of(format!("open {}", path.display()), error)),
+        Ok(_) => {
+            let failed = |error| Failure::of(format!("bind {}", path.display()), error);
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE;
+            let detached = open_tree(CWD, path, flags).map_err(failed)?;
+            sys::set_mount_attributes(detached.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, true)
+                .map_err(|error| {
+                    Failure::of(format!("make {} read-only", path.display()), error)
+                })?;
+            let target = open_here(path).map_err(failed)?;
+            let flags =
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            move_mount(&detached, "", &target, "", flags).map_err(failed)
+        }
+    }
+}
+
+/// Makes the mount at a path read-only.
+pub(super) fn set_read_only(path: &Path, recursive: bool) -> Result<(), Failure> {
+    let failed =
+        |error: io::Error| Failure::of(format!("make {} read-only", path.display()), error);
+    let mount = open_here(path).map_err(|error| failed(error.into()))?;
+    sys::set_mount_attributes(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, recursive)
+        .map_err(failed)
+}
+
+/// Writes the spec's kernel settings; /proc/sys is still writable.
+pub(super) fn set_sysctls(spec: &Spec) -> Result<(), Failure> {
+    for (key, value) in spec
+        .linux()
+        .iter()
+        .flat_map(|linux| linux.sysctl().iter().flatten())
+    {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        if key.contains("..") || key.contains('/') {
+            return Err(Failure(format!("invalid sysctl {key}")));
+        }
+        std::fs::write(&path, value)
+            .map_err(|error| Failure::of(format!("set sysctl {key}"), error))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Options {
+        Options::parse(
+            &words
+                .iter()
+                .map(|&word| word.to_owned())
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn options_are_sorted_into_attributes_propagation_and_data() {
+        let options = parse(&["rbind", "ro", "nosuid", "rslave", "size=1m", "newinstance"]);
+        assert_eq!(
+            options.set,
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID
+        );
+        assert_eq!(options.propagation, libc::MS_SLAVE);
+        assert!(options.bind && options.recursive_bind);
+        assert_eq!(
+            options.data,
+            [
+                ("size".to_owned(), Some("1m".to_owned())),
+                ("newinstance".to_owned(), None)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_of_two_opposites_wins() {
+        assert_eq!(parse(&["ro", "rw"]).set, 0);
+        assert_eq!(parse(&["rw", "ro"]).clear, 0);
+        assert_eq!(parse(&["rro"]).recursive_set, libc::MOUNT_ATTR_RDONLY);
+    }
+}

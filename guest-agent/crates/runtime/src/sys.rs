@@ -1,0 +1,230 @@
+//! System calls that no safe crate wraps.
+#![expect(unsafe_code, reason = "raw system calls, one a function")]
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+/// Linux: include/uapi/linux/mount.h.
+const MOUNT_ATTR_SIZE: usize = size_of::<libc::mount_attr>();
+
+/// What `clone3` gave: the child's side, or its pid and pidfd.
+pub(crate) enum Cloned {
+    Child,
+    Parent(i32, OwnedFd),
+}
+
+/// Makes a child in new namespaces and in a cgroup.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn clone_into(namespaces: u64, cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: clone_args is plain numbers; all zeroes is valid.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = namespaces | libc::CLONE_PIDFD as u64 | CLONE_INTO_CGROUP;
+    arguments.pidfd = &raw mut pidfd as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    // SAFETY: without CLONE_VM the child is a copy, like fork's; the arguments live until the call returns and have their own size.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(Cloned::Child),
+        // SAFETY: the kernel has just opened this descriptor for us.
+        Ok(pid) if pid > 0 => Ok(Cloned::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Linux: include/uapi/linux/sched.h.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Sets and clears attributes of a mount, or of all below it.
+pub(crate) fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a string with its end, and the attributes are given with their size.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            MOUNT_ATTR_SIZE,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Replaces this process. Returns only when it fails.
+pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter()
+            .map(|one| one.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both lists end with null and point at strings that live on.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends this process without running anything that the parent registered.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Drops a capability from the bounding set.
+pub(crate) fn drop_from_bounding_set(capability: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_CAPBSET_DROP,
+            libc::c_ulong::from(capability),
+            0,
+            0,
+            0,
+        )
+    })
+}
+
+/// Keeps permitted capabilities over the change of user.
+pub(crate) fn keep_capabilities(keep: bool) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(keep), 0, 0, 0) })
+}
+
+/// Raises an ambient capability.
+pub(crate) fn raise_ambient(capability: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong,
+            libc::c_ulong::from(capability),
+            0,
+            0,
+        )
+    })
+}
+
+/// Sets effective, permitted and inheritable capabilities of this process.
+pub(crate) fn set_capabilities(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
+    /// Linux: include/uapi/linux/capability.h, _LINUX_CAPABILITY_VERSION_3.
+    const VERSION: u32 = 0x2008_0522;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    let header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    let half = |set: u64, high: bool| {
+        if high {
+            (set >> 32) as u32
+        } else {
+            (set & 0xffff_ffff) as u32
+        }
+    };
+    let data: [[u32; 3]; 2] = [false, true].map(|high| {
+        [
+            half(effective, high),
+            half(permitted, high),
+            half(inheritable, high),
+        ]
+    });
+    // SAFETY: header and data have the layout of version 3: two triples of 32 bits.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })
+}
+
+/// Changes this process's groups and user, for good.
+pub(crate) fn set_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the list is given with its length; the process has one thread, so raw calls change all of it.
+    unsafe {
+        check(libc::syscall(
+            libc::SYS_setgroups,
+            groups.len(),
+            groups.as_ptr(),
+        ))?;
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
+    }
+}
+
+/// Sets one limit of this process; -1 is no limit.
+pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: the limit lives until the call returns; a bad resource is an error.
+    check(unsafe { libc::setrlimit64(resource, &raw const limit) })
+}
+
+/// Marks every descriptor from `first` on to be closed on exec.
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: changes flags of descriptors only.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
+}
+
+/// Makes a terminal the controlling one of this session.
+pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the call takes a number.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) })
+}
+
+/// Every signal back to its default, none blocked.
+pub(crate) fn reset_signals() {
+    // SAFETY: sets dispositions and mask of this process only; signals that cannot be changed give an error that does not matter.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+fn check(result: impl Into<i64>) -> io::Result<()> {
+    if result.into() == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,580 @@
+//! The same bundle on Debian's runc first, then on ours: what the program inside sees must be the same.
+//!
+//! Needs root. Runs itself again in mount, net and pid namespaces with a cgroup group of its own, and has one thread, as the runtime's callers.
+#![allow(clippy::print_stdout, reason = "a test runner prints")]
+
+use std::{
+    fs,
+    io::Read,
+    os::{fd::AsFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+
+use oci_spec::runtime::Spec;
+use runtime::{Container, CreateError, CreateOptions, Root, StartError, Stdio};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use serde_json::{Value, json};
+
+const INSIDE: &str = "BERTH_RUNTIME_TEST_INSIDE";
+
+fn main() -> ExitCode {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root\n0 passed, 0 failed, 1 skipped");
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        let error = Command::new("unshare")
+            .args([
+                "--mount",
+                "--net",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "--propagation",
+                "private",
+            ])
+            .arg(std::env::current_exe().expect("this program"))
+            .env(INSIDE, "1")
+            .exec();
+        println!("unshare: {error}");
+        return ExitCode::FAILURE;
+    }
+    let bed = Bed::new();
+    let tests: &[(&str, Test)] = &[
+        (
+            "a_container_looks_as_with_runc",
+            a_container_looks_as_with_runc,
+        ),
+        (
+            "exit_codes_and_signals_come_back",
+            exit_codes_and_signals_come_back,
+        ),
+        (
+            "a_missing_program_is_named_as_with_runc",
+            a_missing_program_is_named_as_with_runc,
+        ),
+        ("an_overlay_is_written_above", an_overlay_is_written_above),
+        ("many_layers_fit", many_layers_fit),
+        (
+            "a_symlink_of_the_image_leads_no_mount_outside",
+            a_symlink_leads_no_mount_outside,
+        ),
+        (
+            "a_bind_is_read_only_when_asked",
+            a_bind_is_read_only_when_asked,
+        ),
+        (
+            "a_file_over_a_folder_is_refused",
+            a_file_over_a_folder_is_refused,
+        ),
+        ("open_descriptors_do_not_leak", open_descriptors_do_not_leak),
+        (
+            "a_terminal_is_the_containers_own",
+            a_terminal_is_the_containers_own,
+        ),
+        ("frozen_processes_do_not_run", frozen_processes_do_not_run),
+        (
+            "what_is_not_supported_is_refused",
+            what_is_not_supported_is_refused,
+        ),
+        ("a_start_is_quick", a_start_is_quick),
+    ];
+    let (mut passed, mut failed) = (0, 0);
+    for (name, test) in tests {
+        match std::panic::catch_unwind(|| test(&bed)) {
+            Ok(()) => {
+                println!("test {name} ... ok");
+                passed += 1;
+            }
+            Err(_) => {
+                println!("test {name} ... FAILED");
+                failed += 1;
+            }
+        }
+    }
+    drop(bed);
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+type Test = fn(&Bed);
+
+/// A busybox root, a cgroup group, and room for bundles.
+struct Bed {
+    folder: tempfile::TempDir,
+    cgroup_root: PathBuf,
+    count: std::sync::atomic::AtomicU32,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let run = |program: &str, arguments: &[&str]| {
+            assert!(
+                Command::new(program)
+                    .args(arguments)
+                    .status()
+                    .expect("it runs")
+                    .success(),
+                "{program} {arguments:?}"
+            );
+        };
+        run("mount", &["-t", "tmpfs", "none", "/run"]);
+        run("mkdir", &["/run/cgroup"]);
+        run("mount", &["-t", "cgroup2", "none", "/run/cgroup"]);
+        let folder = tempfile::tempdir_in("/run").expect("a folder");
+        let name = format!(
+            "berth-runtime-test-{}",
+            folder.path().file_name().expect("named").to_string_lossy()
+        );
+        let cgroup_root = Path::new("/run/cgroup").join(name);
+        fs::create_dir(&cgroup_root).expect("a group");
+        let bed = Self {
+            folder,
+            cgroup_root,
+            count: std::sync::atomic::AtomicU32::new(0),
+        };
+        let root = bed.root();
+        for name in ["bin", "dev", "proc", "sys", "tmp", "etc", "w"] {
+            fs::create_dir_all(root.join(name)).expect("made");
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
+        run(
+            "chroot",
+            &[
+                root.to_str().expect("plain"),
+                "/bin/busybox",
+                "--install",
+                "-s",
+                "/bin",
+            ],
+        );
+        bed
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    fn new_folder(&self, about: &str) -> PathBuf {
+        let number = self
+            .count
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = self.folder.path().join(format!("{about}-{number}"));
+        fs::create_dir(&folder).expect("made");
+        folder
+    }
+
+    /// Makes a container of ours with its output in a file.
+    fn create(&self, spec: &Value, root: &Root) -> Result<(Container, PathBuf), CreateError> {
+        let spec: Spec = serde_json::from_value(spec.clone()).expect("a spec");
+        let work = self.new_folder("ours");
+        let mount_point = work.join("rootfs");
+        fs::create_dir(&mount_point).expect("made");
+        let output = work.join("output");
+        let out = fs::File::create(&output).expect("made");
+        let input = fs::File::open("/dev/null").expect("there");
+        let container = Container::create(&CreateOptions {
+            spec: &spec,
+            root,
+            mount_point: &mount_point,
+            stdio: Stdio::Streams([input.as_fd(), out.as_fd(), out.as_fd()]),
+            cgroup_root: &self.cgroup_root,
+            default_group: Path::new(work.file_name().expect("named")),
+        })?;
+        Ok((container, output))
+    }
+
+    /// Runs it to its end: wait status and output.
+    fn run(&self, spec: &Value) -> (i32, String) {
+        self.run_in(spec, &Root::Folder(self.root()))
+    }
+
+    fn run_in(&self, spec: &Value, root: &Root) -> (i32, String) {
+        let (mut container, output) = self.create(spec, root).expect("created");
+        container.start().expect("started");
+        let code = wait(&container);
+        container
+            .cgroup()
+            .remove()
+            .expect("nothing is left in the group");
+        (code, fs::read_to_string(output).expect("output"))
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.cgroup_root);
+    }
+}
+
+fn wait(container: &Container) -> i32 {
+    let (_, status) = waitpid(Pid::from_raw(container.pid()), WaitOptions::empty())
+        .expect("a child")
+        .expect("it has ended");
+    status
+        .exit_status()
+        .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+        .expect("an end")
+}
+
+fn spec(script: &str) -> Value {
+    let caps = ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false, "user": {"uid": 0, "gid": 0, "additionalGids": [7, 8]}, "cwd": "/tmp",
+            "args": ["sh", "-c", script], "env": ["PATH=/bin", "A=b c"],
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 512}],
+            "noNewPrivileges": true, "oomScoreAdj": 100,
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "inside",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        ],
+        "linux": {
+            "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/scsi"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    })
+}
+
+/// Everything a program can tell about where it is, in lines that do not depend on chance.
+const LOOK: &str = r#"
+id; hostname; pwd; echo "$A"; ulimit -n; echo $$
+grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status
+cat /proc/self/oom_score_adj
+ls -l /dev | awk 'NR>1{print $1,$3,$4,$5,$6,$NF}' | sed 's/ [0-9]*:[0-9]*$//' | sort
+ls /proc/self/fd | wc -l
+awk '{print $5,$6}' /proc/self/mountinfo | sed 's/,size=[^ ]*//' | sort
+cat /proc/kcore | wc -c; cat /proc/timer_list 2>/dev/null | wc -c; ls /sys/firmware | wc -l
+touch /x 2>/dev/null || echo read-only root
+echo 1 2>/dev/null >/proc/sys/kernel/panic || echo read-only sysctl
+ls /sys/class/net | grep -c eth; ls /proc | grep -c '^[0-9]'
+umask
+"#;
+
+fn runc(bed: &Bed, spec: &Value) -> (i32, String) {
+    let bundle = bed.new_folder("runc");
+    std::os::unix::fs::symlink(bed.root(), bundle.join("rootfs")).expect("linked");
+    let mut spec = spec.clone();
+    spec["root"]["path"] = json!(bed.root());
+    fs::write(bundle.join("config.json"), spec.to_string()).expect("written");
+    let output = Command::new("runc")
+        .args(["--root", "/run/runc", "run", "--bundle"])
+        .arg(&bundle)
+        .arg(bundle.file_name().expect("named"))
+        .output()
+        .expect("runc is installed");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn a_container_looks_as_with_runc(bed: &Bed) {
+    let spec = spec(LOOK);
+    let (code, want) = runc(bed, &spec);
+    assert_eq!(code, 0, "{want}");
+    let (code, got) = bed.run(&spec);
+    assert_eq!(code, 0, "{got}");
+    let differences: Vec<String> = want
+        .lines()
+        .filter(|line| !got.contains(line))
+        .map(|line| format!("runc {line}"))
+        .chain(
+            got.lines()
+                .filter(|line| !want.contains(line))
+                .map(|line| format!("ours {line}")),
+        )
+        .collect();
+    assert!(differences.is_empty(), "{differences:#?}");
+    assert_eq!(
+        got.lines().count(),
+        want.lines().count(),
+        "{got}\n---\n{want}"
+    );
+}
+
+fn exit_codes_and_signals_come_back(bed: &Bed) {
+    assert_eq!(bed.run(&spec("exit 7")).0, 7);
+    let (mut container, _) = bed
+        .create(&spec("sleep 60"), &Root::Folder(bed.root()))
+        .expect("created");
+    container.start().expect("started");
+    container.signal(Signal::KILL).expect("alive");
+    assert_eq!(wait(&container), 128 + 9);
+    container.cgroup().remove().expect("empty");
+}
+
+fn a_missing_program_is_named_as_with_runc(bed: &Bed) {
+    for (program, text) in [
+        (
+            "nope",
+            r#"exec: "nope": executable file not found in $PATH"#,
+        ),
+        (
+            "/nope",
+            r#"exec: "/nope": stat /nope: no such file or directory"#,
+        ),
+        ("/tmp", r#"exec: "/tmp": is a directory"#),
+        ("/bin/plain", r#"exec: "/bin/plain": permission denied"#),
+    ] {
+        fs::write(bed.root().join("bin/plain"), "not a program").expect("written");
+        let mut spec = spec("");
+        spec["process"]["args"] = json!([program]);
+        // runc calls a folder "is a directory" or "permission denied", by its version.
+        if program != "/tmp" {
+            let (code, said) = runc(bed, &spec);
+            assert!(
+                code != 0 && said.replace('\\', "").contains(text),
+                "runc says {said}"
+            );
+        }
+        match bed.create(&spec, &Root::Folder(bed.root())) {
+            Err(CreateError::Child(got)) => assert_eq!(got, text),
+            other => panic!("{program}: {other:?}"),
+        }
+    }
+    // What only the kernel can tell comes at the start.
+    fs::write(bed.root().join("bin/script"), "#!/no/such/shell\n").expect("written");
+    Command::new("chmod")
+        .arg("755")
+        .arg(bed.root().join("bin/script"))
+        .status()
+        .expect("chmod");
+    let mut spec = spec("");
+    spec["process"]["args"] = json!(["script"]);
+    let (mut container, _) = bed
+        .create(&spec, &Root::Folder(bed.root()))
+        .expect("created");
+    match container.start() {
+        Err(StartError::Exec(text)) => assert_eq!(text, "exec script: no such file or directory"),
+        other => panic!("{other:?}"),
+    }
+    container.cgroup().remove().expect("empty");
+}
+
+fn overlay(bed: &Bed, lower: Vec<PathBuf>) -> (Root, PathBuf) {
+    let folder = bed.new_folder("overlay");
+    let (upper, work) = (folder.join("upper"), folder.join("work"));
+    fs::create_dir(&upper).expect("made");
+    fs::create_dir(&work).expect("made");
+    (
+        Root::Overlay {
+            lower,
+            upper: upper.clone(),
+            work,
+        },
+        upper,
+    )
+}
+
+fn an_overlay_is_written_above(bed: &Bed) {
+    let (root, upper) = overlay(bed, vec![bed.root()]);
+    let mut spec = spec("echo new >/etc/new; rm /bin/vi; cat /etc/new");
+    spec["root"]["readonly"] = json!(false);
+    assert_eq!(bed.run_in(&spec, &root), (0, "new\n".to_owned()));
+    assert_eq!(
+        fs::read_to_string(upper.join("etc/new")).expect("above"),
+        "new\n"
+    );
+    assert!(
+        !bed.root().join("etc/new").exists()
+            && fs::symlink_metadata(bed.root().join("bin/vi")).is_ok()
+    );
+}
+
+fn many_layers_fit(bed: &Bed) {
+    let mut lower: Vec<PathBuf> = (0..120)
+        .map(|number| {
+            let folder =
+                bed.new_folder("layer-with-a-name-that-is-long-enough-to-burst-a-page-of-options");
+            fs::create_dir(folder.join("etc")).expect("made");
+            fs::write(folder.join(format!("etc/{number}")), "").expect("written");
+            folder
+        })
+        .collect();
+    lower.push(bed.root());
+    let (root, _) = overlay(bed, lower);
+    assert_eq!(
+        bed.run_in(&spec("ls /etc | grep -c '^[0-9]'"), &root),
+        (0, "120\n".to_owned())
+    );
+}
+
+fn a_symlink_leads_no_mount_outside(bed: &Bed) {
+    let outside = bed.new_folder("outside");
+    let folder = bed.new_folder("evil");
+    // The image says that /w is outside; the mount goes to that path inside of the root.
+    std::os::unix::fs::symlink(&outside, folder.join("w")).expect("linked");
+    let (root, _) = overlay(bed, vec![folder, bed.root()]);
+    let mut spec = spec("touch /w/touched && echo done");
+    spec["root"]["readonly"] = json!(false);
+    let mounts = spec["mounts"].as_array_mut().expect("a list");
+    mounts.push(json!({"destination": "/w/deep", "type": "tmpfs", "source": "tmpfs"}));
+    assert_eq!(bed.run_in(&spec, &root), (0, "done\n".to_owned()));
+    assert_eq!(
+        fs::read_dir(&outside).expect("there").count(),
+        0,
+        "something appeared outside"
+    );
+}
+
+fn a_bind_is_read_only_when_asked(bed: &Bed) {
+    let source = bed.new_folder("source");
+    fs::write(source.join("file"), "content\n").expect("written");
+    for (options, want) in [
+        (json!(["rbind", "ro"]), "content\nrefused\n"),
+        (json!(["rbind"]), "content\nwritten\n"),
+    ] {
+        let mut spec =
+            spec("cat /w/file; touch /w/new 2>/dev/null && echo written || echo refused");
+        let mounts = spec["mounts"].as_array_mut().expect("a list");
+        mounts.push(
+            json!({"destination": "/w", "type": "bind", "source": source, "options": options}),
+        );
+        assert_eq!(bed.run(&spec).1, want);
+    }
+    assert!(source.join("new").exists());
+}
+
+fn a_file_over_a_folder_is_refused(bed: &Bed) {
+    let mut spec = spec("true");
+    let mounts = spec["mounts"].as_array_mut().expect("a list");
+    mounts.push(json!({"destination": "/etc", "type": "bind", "source": "/etc/hostname", "options": ["bind"]}));
+    match bed.create(&spec, &Root::Folder(bed.root())) {
+        Err(CreateError::Child(text)) => assert!(
+            text.contains("Are you trying to mount a directory onto a file"),
+            "{text}"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn open_descriptors_do_not_leak(bed: &Bed) {
+    // Open without CLOEXEC in the caller, as a careless one would.
+    let root =
+        rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("open");
+    assert!(
+        !rustix::io::fcntl_getfd(&root)
+            .expect("open")
+            .contains(rustix::io::FdFlags::CLOEXEC)
+    );
+    assert_eq!(
+        bed.run(&spec("ls /proc/$$/fd | sort | tr '\\n' ' '")).1,
+        "0 1 2 "
+    );
+}
+
+fn a_terminal_is_the_containers_own(bed: &Bed) {
+    let mut spec = spec("tty; stty size; ls -l /dev/console | cut -c1; echo done");
+    spec["process"]["terminal"] = json!(true);
+    let spec: Spec = serde_json::from_value(spec).expect("a spec");
+    let mount_point = bed.new_folder("rootfs");
+    let mut container = Container::create(&CreateOptions {
+        spec: &spec,
+        root: &Root::Folder(bed.root()),
+        mount_point: &mount_point,
+        stdio: Stdio::Terminal {
+            rows: 12,
+            columns: 34,
+        },
+        cgroup_root: &bed.cgroup_root,
+        default_group: Path::new("terminal"),
+    })
+    .expect("created");
+    let mut terminal = fs::File::from(container.take_terminal().expect("a terminal"));
+    container.start().expect("started");
+    let (mut said, mut chunk) = (String::new(), [0; 256]);
+    while !said.contains("done") {
+        // A terminal whose other end is closed gives EIO.
+        let Ok(read) = terminal.read(&mut chunk) else {
+            break;
+        };
+        said.push_str(&String::from_utf8_lossy(&chunk[..read]));
+    }
+    assert_eq!(wait(&container), 0);
+    assert_eq!(said, "/dev/pts/0\r\n12 34\r\nc\r\ndone\r\n");
+    container.cgroup().remove().expect("empty");
+}
+
+fn frozen_processes_do_not_run(bed: &Bed) {
+    let (mut container, _) = bed
+        .create(&spec("while :; do :; done"), &Root::Folder(bed.root()))
+        .expect("created");
+    container.start().expect("started");
+    let group = container.cgroup().clone();
+    assert_eq!(
+        group.processes().expect("there"),
+        [container.pid().unsigned_abs()]
+    );
+    group.freeze(true).expect("frozen");
+    let frozen = || {
+        fs::read_to_string(group.folder().join("cgroup.events"))
+            .expect("there")
+            .contains("frozen 1")
+    };
+    let end = Instant::now() + Duration::from_secs(5);
+    while !frozen() {
+        assert!(Instant::now() < end, "it does not freeze");
+        std::thread::yield_now();
+    }
+    group.kill().expect("killed");
+    assert_eq!(wait(&container), 128 + 9);
+    group.remove().expect("empty");
+}
+
+fn what_is_not_supported_is_refused(bed: &Bed) {
+    let mut spec = spec("true");
+    spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+    match bed.create(&spec, &Root::Folder(bed.root())) {
+        Err(error @ CreateError::Unsupported(_)) => {
+            assert_eq!(
+                error.to_string(),
+                "a seccomp filter is not supported by this runtime"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_start_is_quick(bed: &Bed) {
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let (root, _) = overlay(bed, vec![bed.root()]);
+            let since = Instant::now();
+            let (mut container, _) = bed.create(&spec("exit 0"), &root).expect("created");
+            container.start().expect("started");
+            assert_eq!(wait(&container), 0);
+            let took = since.elapsed();
+            container.cgroup().remove().expect("empty");
+            took
+        })
+        .collect();
+    times.sort();
+    println!(
+        "create, start and wait: {:?} at best, {:?} in the median",
+        times[0],
+        times[times.len() / 2]
+    );
+    assert!(times[0] < Duration::from_millis(500), "{times:?}");
+}
