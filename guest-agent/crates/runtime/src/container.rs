@@ -246,10 +246,6 @@ fn refuse_unsupported(spec: &Spec) -> Result<(), CreateError> {
     let namespaces = linux.and_then(|linux| linux.namespaces().as_ref());
     let has = |kind| namespaces.is_some_and(|all| all.iter().any(|one| one.typ() == kind));
     let refused = [
-        (
-            linux.is_some_and(|linux| linux.seccomp().is_some()),
-            "a seccomp filter",
-        ),
         (has(LinuxNamespaceType::User), "a user namespace"),
         (has(LinuxNamespaceType::Time), "a time namespace"),
         (

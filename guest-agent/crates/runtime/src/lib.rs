@@ -12,7 +12,7 @@
 //! The container's whole view of files is made with detached mounts (`fsopen`, `open_tree`, `move_mount`), each attached to a descriptor that
 //! was resolved inside the new root, so no symlink of the image can lead a mount outside (CVE-2021-30465).
 //!
-//! What a spec may ask and this runtime does not do yet is refused with its name: seccomp filters, user namespaces, AppArmor and SELinux
+//! What a spec may ask and this runtime does not do yet is refused with its name: user namespaces, AppArmor and SELinux
 //! labels, hooks. Device rules of the cgroup are not enforced yet: [`Container::warnings`] says so.
 //!
 //! Spec: OCI runtime 1.2, config and config-linux.
@@ -22,6 +22,7 @@ mod channel;
 mod child;
 mod container;
 mod error;
+mod seccomp;
 mod sys;
 
 pub use cgroup::Cgroup;

@@ -7,6 +7,8 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
+use crate::seccomp::{Filter, Instruction};
+
 /// Linux: include/uapi/linux/mount.h.
 const MOUNT_ATTR_SIZE: usize = size_of::<libc::mount_attr>();
 
@@ -206,6 +208,32 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
 pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is open; the call takes a number.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) })
+}
+
+/// Installs a seccomp filter.
+pub(crate) fn install_filter(filter: &Filter) -> io::Result<()> {
+    /// Linux: include/uapi/linux/seccomp.h.
+    const SET_MODE_FILTER: libc::c_uint = 1;
+    let length = u16::try_from(filter.program.len())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        instructions: *const Instruction,
+    }
+    let program = Program {
+        length,
+        instructions: filter.program.as_ptr(),
+    };
+    // SAFETY: the instructions have the kernel's layout, are given with their number, and live until the call returns.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            SET_MODE_FILTER,
+            filter.flags,
+            &raw const program,
+        )
+    })
 }
 
 /// Every signal back to its default, none blocked.

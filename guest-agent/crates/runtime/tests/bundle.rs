@@ -80,6 +80,10 @@ fn main() -> ExitCode {
         ),
         ("frozen_processes_do_not_run", frozen_processes_do_not_run),
         (
+            "a_filter_refuses_what_runcs_refuses",
+            a_filter_refuses_what_runcs_refuses,
+        ),
+        (
             "what_is_not_supported_is_refused",
             what_is_not_supported_is_refused,
         ),
@@ -545,15 +549,37 @@ fn frozen_processes_do_not_run(bed: &Bed) {
 
 fn what_is_not_supported_is_refused(bed: &Bed) {
     let mut spec = spec("true");
-    spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+    spec["process"]["apparmorProfile"] = json!("docker-default");
     match bed.create(&spec, &Root::Folder(bed.root())) {
         Err(error @ CreateError::Unsupported(_)) => {
             assert_eq!(
                 error.to_string(),
-                "a seccomp filter is not supported by this runtime"
+                "an AppArmor profile is not supported by this runtime"
             );
         }
         other => panic!("{other:?}"),
+    }
+}
+
+fn a_filter_refuses_what_runcs_refuses(bed: &Bed) {
+    let look = "exec 2>&1; mkdir /tmp/d; chmod 700 /etc; unshare -m true; grep Seccomp: /proc/self/status; echo $?";
+    for no_new_privileges in [true, false] {
+        let mut spec = spec(look);
+        spec["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"], "syscalls": [
+            {"names": ["unshare"], "action": "SCMP_ACT_ERRNO"},
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+            {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 16, "args": [{"index": 1, "value": 0o700, "op": "SCMP_CMP_EQ"}]},
+        ]});
+        let (_, want) = runc(bed, &spec);
+        let (code, got) = bed.run(&spec);
+        assert_eq!((code, &got), (0, &want));
+        assert!(
+            got.contains("No space left")
+                && got.contains("Resource busy")
+                && got.contains("Operation not permitted"),
+            "{got}"
+        );
     }
 }
 

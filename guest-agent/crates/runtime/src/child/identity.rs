@@ -3,7 +3,7 @@
 use oci_spec::runtime::{Capabilities, Process, Spec};
 
 use super::Failure;
-use crate::sys;
+use crate::{seccomp::Filter, sys};
 
 /// Highest capability this code knows. Linux: include/uapi/linux/capability.h, CAP_LAST_CAP.
 const LAST_CAPABILITY: u32 = 40;
@@ -59,7 +59,11 @@ fn limit_number(name: &str) -> Option<u32> {
 }
 
 /// Becomes the spec's user with the spec's capabilities, for good.
-pub(super) fn drop_privileges(process: &Process) -> Result<(), Failure> {
+pub(super) fn drop_privileges(process: &Process, filter: Option<&Filter>) -> Result<(), Failure> {
+    // Without no_new_privs a filter wants CAP_SYS_ADMIN, which is about to go.
+    if !process.no_new_privileges().unwrap_or(false) {
+        install(filter)?;
+    }
     let failed = |what: &'static str| move |error: std::io::Error| Failure::of(what, error);
     let set = |pick: fn(&oci_spec::runtime::LinuxCapabilities) -> &Option<Capabilities>| {
         process
@@ -99,6 +103,15 @@ pub(super) fn drop_privileges(process: &Process) -> Result<(), Failure> {
             .map_err(|error| Failure::of("set no_new_privs", error))?;
     }
     Ok(())
+}
+
+/// Filters the system calls of this process from now on.
+pub(super) fn install(filter: Option<&Filter>) -> Result<(), Failure> {
+    match filter {
+        Some(filter) => sys::install_filter(filter)
+            .map_err(|error| Failure::of("install the seccomp filter", error)),
+        None => Ok(()),
+    }
 }
 
 /// Bits of a set of capabilities.

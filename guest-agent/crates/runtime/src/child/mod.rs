@@ -26,6 +26,7 @@ use crate::{
     channel::{Channel, Message},
     container::{CreateOptions, Root, Stdio, namespace_flag},
     error::CreateError,
+    seccomp::{self, Filter},
     sys,
 };
 
@@ -61,6 +62,7 @@ pub(crate) struct Plan<'a> {
     mount_point: &'a Path,
     stdio: &'a Stdio<'a>,
     new_namespaces: u64,
+    filter: Option<Filter>,
     /// Namespaces that are joined; pid is not among them.
     joined: Vec<(OwnedFd, LinkNameSpaceType)>,
 }
@@ -90,6 +92,14 @@ impl<'a> Plan<'a> {
                 Some(path) => joined.push((open_namespace(path)?, joinable(namespace.typ())?)),
             }
         }
+        let filter = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.seccomp().as_ref());
+        let filter = filter
+            .map(seccomp::compile)
+            .transpose()
+            .map_err(|error| CreateError::Invalid(error.to_string()))?;
         let stdio = &options.stdio;
         Ok(Self {
             spec,
@@ -98,6 +108,7 @@ impl<'a> Plan<'a> {
             mount_point: options.mount_point,
             stdio,
             new_namespaces,
+            filter,
             joined,
         })
     }
@@ -156,7 +167,7 @@ fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
     let own_end = attach_stdio(plan, terminal)?;
     // From here on nothing that the caller had open survives exec, on whatever way it is reached (CVE-2024-21626).
     sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
-    identity::drop_privileges(plan.process)?;
+    identity::drop_privileges(plan.process, plan.filter.as_ref())?;
     program::enter_folder(plan.process)?;
     let program = program::find(plan.process)?;
     channel
@@ -167,6 +178,10 @@ fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
         Ok(Some((Message::Go, _))) => {}
         // The parent is gone: nobody wants this container any more.
         _ => sys::exit(1),
+    }
+    // As late as can be where that is allowed: the filter need not let pass what led here.
+    if plan.process.no_new_privileges().unwrap_or(false) {
+        identity::install(plan.filter.as_ref())?;
     }
     Err(program.execute())
 }
