@@ -576,7 +576,7 @@ fn a_filter_refuses_what_runcs_refuses(bed: &Bed) {
         assert_eq!((code, &got), (0, &want));
         assert!(
             got.contains("No space left")
-                && got.contains("Resource busy")
+                && got.contains("resource busy")
                 && got.contains("Operation not permitted"),
             "{got}"
         );
