@@ -1,5 +1,7 @@
-//! OCI words: reference, digest, platform, image documents.
+//! OCI words: reference, digest.
 
 mod digest;
+mod reference;
 
 pub use digest::{Digest, DigestError};
+pub use reference::{DEFAULT_DOMAIN, DEFAULT_TAG, Reference, ReferenceError};

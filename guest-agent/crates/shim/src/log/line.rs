@@ -6,7 +6,9 @@
 //! Escapes are those of Docker's writer: `\n`, `\r`, `\\`, `\"`, everything else below 0x20 and `<`, `>`, `&`, U+2028, U+2029 as `\u....`;
 //! bytes that are no UTF-8 become U+FFFD.
 
-use super::time::{Instant, parse_rfc3339};
+use engine::ports::world::Timestamp;
+
+use super::time::{parse_rfc3339, write_rfc3339};
 
 /// Longest text of one entry; what has no line end before is cut here, as Docker cuts it.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
@@ -19,7 +21,7 @@ pub struct Line {
     /// From standard error.
     pub stderr: bool,
     /// When it was read from the container.
-    pub at: Instant,
+    pub at: Timestamp,
     /// Its text with the line end, if it had one.
     pub text: Vec<u8>,
 }
@@ -36,7 +38,7 @@ pub enum LineError {
 }
 
 /// Appends one encoded entry, line end included.
-pub fn encode(out: &mut Vec<u8>, stderr: bool, at: Instant, text: &[u8]) {
+pub fn encode(out: &mut Vec<u8>, stderr: bool, at: Timestamp, text: &[u8]) {
     out.reserve(text.len() + 80);
     out.extend_from_slice(b"{\"log\":\"");
     escape(out, text);
@@ -45,7 +47,7 @@ pub fn encode(out: &mut Vec<u8>, stderr: bool, at: Instant, text: &[u8]) {
     } else {
         b"\",\"stream\":\"stdout\",\"time\":\""
     });
-    at.write_rfc3339(out);
+    write_rfc3339(at, out);
     out.extend_from_slice(b"\"}\n");
 }
 
@@ -185,10 +187,7 @@ fn decode_any_order(line: &[u8]) -> Result<Line, LineError> {
 mod tests {
     use super::*;
 
-    const AT: Instant = Instant {
-        seconds: 1_767_323_045,
-        nanoseconds: 600_000_000,
-    };
+    const AT: Timestamp = Timestamp(1_767_323_045_600_000_000);
 
     fn check(text: &[u8], encoded_text: &str) {
         let mut out = Vec::new();

@@ -1,41 +1,35 @@
 //! Moments in a log file: RFC 3339 with up to nine digits of a second, in UTC. Pure.
 
-/// A moment since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instant {
-    /// Whole seconds; negative before 1970.
-    pub seconds: i64,
-    /// Nanoseconds of the second, below 1 000 000 000.
-    pub nanoseconds: u32,
-}
+use engine::ports::world::Timestamp;
 
-impl Instant {
-    /// Appends the moment as Go's `time.RFC3339Nano` writes it: zeros at the end of the fraction are left out.
-    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
-        use std::io::Write;
-        let (year, month, day) = civil_from_days(self.seconds.div_euclid(86_400));
-        let second = self.seconds.rem_euclid(86_400);
-        // Writing into a Vec cannot fail.
-        let _ = write!(
-            out,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        );
-        if self.nanoseconds != 0 {
-            let _ = write!(out, ".{:09}", self.nanoseconds);
-            while out.last() == Some(&b'0') {
-                out.pop();
-            }
+const SECOND: i64 = 1_000_000_000;
+
+/// Appends a moment as Go's `time.RFC3339Nano` writes it: zeros at the end of the fraction are left out.
+pub fn write_rfc3339(at: Timestamp, out: &mut Vec<u8>) {
+    use std::io::Write;
+    let (seconds, nanoseconds) = (at.0.div_euclid(SECOND), at.0.rem_euclid(SECOND));
+    let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
+    let second = seconds.rem_euclid(86_400);
+    // Writing into a Vec cannot fail.
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    );
+    if nanoseconds != 0 {
+        let _ = write!(out, ".{nanoseconds:09}");
+        while out.last() == Some(&b'0') {
+            out.pop();
         }
-        out.push(b'Z');
     }
+    out.push(b'Z');
 }
 
-/// Reads `2026-01-02T03:04:05[.123456789](Z|+hh:mm|-hh:mm)`.
+/// Reads `2026-01-02T03:04:05[.123456789](Z|+hh:mm|-hh:mm)`. None also for years a [`Timestamp`] cannot hold.
 #[must_use]
-pub fn parse_rfc3339(text: &[u8]) -> Option<Instant> {
+pub fn parse_rfc3339(text: &[u8]) -> Option<Timestamp> {
     let (date_time, rest) = text.split_at_checked(19)?;
     for (index, mark) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
         if date_time[index] != mark {
@@ -55,10 +49,11 @@ pub fn parse_rfc3339(text: &[u8]) -> Option<Instant> {
     }
     let (nanoseconds, zone) = fraction(rest)?;
     let days = days_from_civil(field(0, 4)?, month, day);
-    Some(Instant {
-        seconds: days * 86_400 + hour * 3600 + minute * 60 + second - offset_seconds(zone)?,
-        nanoseconds,
-    })
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset_seconds(zone)?;
+    seconds
+        .checked_mul(SECOND)?
+        .checked_add(nanoseconds)
+        .map(Timestamp)
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
@@ -67,7 +62,7 @@ fn number(digits: &[u8]) -> Option<i64> {
     })
 }
 
-fn fraction(rest: &[u8]) -> Option<(u32, &[u8])> {
+fn fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
     let Some(rest) = rest.strip_prefix(b".") else {
         return Some((0, rest));
     };
@@ -79,7 +74,7 @@ fn fraction(rest: &[u8]) -> Option<(u32, &[u8])> {
     let value = digits
         .iter()
         .chain(std::iter::repeat_n(&b'0', 9 - length))
-        .fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
+        .fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
     Some((value, zone))
 }
 
@@ -127,13 +122,10 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::*;
 
-    fn check(seconds: i64, nanoseconds: u32, text: &str) {
-        let at = Instant {
-            seconds,
-            nanoseconds,
-        };
+    fn check(seconds: i64, nanoseconds: i64, text: &str) {
+        let at = Timestamp(seconds * SECOND + nanoseconds);
         let mut out = Vec::new();
-        at.write_rfc3339(&mut out);
+        write_rfc3339(at, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), text);
         assert_eq!(parse_rfc3339(text.as_bytes()), Some(at));
     }
@@ -151,10 +143,7 @@ mod tests {
     fn offsets_are_taken_off() {
         assert_eq!(
             parse_rfc3339(b"1970-01-01T01:30:00+01:30"),
-            Some(Instant {
-                seconds: 0,
-                nanoseconds: 0
-            })
+            Some(Timestamp(0))
         );
     }
 
@@ -167,6 +156,7 @@ mod tests {
             "1970-01-01T00:00:00.Z",
             "1970-01-01T00:00:00.1234567890Z",
             "1970-01-01 00:00:00Z",
+            "9999-01-01T00:00:00Z",
         ] {
             assert_eq!(parse_rfc3339(text.as_bytes()), None, "{text}");
         }
