@@ -1,0 +1,691 @@
+//! A layer's tar, as a folder for overlayfs.
+//!
+//! A layer is a difference: a name `.wh.x` removes `x` of the layers below, `.wh..wh..opq` empties its folder of them. With layers below, the tar
+//! is applied to the overlay of all, so that a path through a link of a lower layer ends where a container would see it, and overlayfs itself
+//! writes the whiteouts.
+//!
+//! Spec: OCI image, layer.
+
+use std::{
+    collections::HashSet,
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{
+        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
+        fchmod, fsetxattr, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, utimensat,
+    },
+    io::Errno,
+};
+use tar::{Archive, Entry, EntryType};
+
+use crate::root::{Root, children, remove_all};
+
+/// Longest name in an archive. Linux: include/uapi/linux/limits.h, PATH_MAX.
+const MAX_NAME_BYTES: usize = 4096;
+
+/// Most entries of one layer; a large distribution has about a hundredth.
+const MAX_ENTRIES: u64 = 10_000_000;
+
+/// Largest extended attribute. Linux: include/uapi/linux/limits.h, XATTR_SIZE_MAX.
+const MAX_ATTRIBUTE_BYTES: usize = 65_536;
+
+/// Prefix of extended attributes in PAX headers.
+const PAX_ATTRIBUTE: &str = "SCHILY.xattr.";
+
+/// Prefix of a name that removes.
+const WHITEOUT: &str = ".wh.";
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// A layer could not be unpacked. Nothing of it is of use then.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive is not one, or ends early.
+    #[error("read the layer's archive")]
+    Archive(#[source] io::Error),
+    /// An entry that no layer may have.
+    #[error("entry {name:?} of the layer: {reason}")]
+    Entry {
+        /// The entry's name, cut.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An entry could not be made.
+    #[error("unpack {name:?}")]
+    Make {
+        /// The entry's name, cut.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder could not be used.
+    #[error("prepare the layer's folder")]
+    Prepare(#[source] io::Error),
+}
+
+/// Unpacks a tar into an empty folder; `lower` are the layers below, the topmost first, and `work` an empty folder on the same file system that
+/// is used when there are any. Returns the bytes of all files.
+///
+/// Owners are kept when this process may give files away, that is as root.
+///
+/// # Errors
+/// [`UnpackError`].
+pub fn unpack(
+    tar: impl Read,
+    lower: &[PathBuf],
+    folder: &Path,
+    work: &Path,
+) -> Result<u64, UnpackError> {
+    let root = if lower.is_empty() {
+        Root::plain(folder)
+    } else {
+        Root::over(lower, folder, work)
+    };
+    let mut layer = Layer {
+        root: root.map_err(UnpackError::Prepare)?,
+        is_first: lower.is_empty(),
+        is_root: rustix::process::geteuid().is_root(),
+        made: HashSet::new(),
+        folders: Vec::new(),
+    };
+    let mut archive = Archive::new(tar);
+    let (mut bytes, mut count) = (0_u64, 0_u64);
+    for entry in archive.entries().map_err(UnpackError::Archive)? {
+        let entry = entry.map_err(UnpackError::Archive)?;
+        count += 1;
+        bytes = bytes.saturating_add(layer.take(entry, count)?);
+    }
+    layer.finish()?;
+    Ok(bytes)
+}
+
+struct Layer {
+    root: Root,
+    is_first: bool,
+    is_root: bool,
+    /// What this layer made: an opaque mark does not remove it.
+    made: HashSet<PathBuf>,
+    /// Times of folders are set at the end: making what is in them changes them.
+    folders: Vec<(PathBuf, u64)>,
+}
+
+/// Owner, mode, times and attributes of an entry.
+struct Metadata {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    seconds: u64,
+    attributes: Vec<(String, Vec<u8>)>,
+}
+
+impl Layer {
+    fn take(&mut self, mut entry: Entry<'_, impl Read>, count: u64) -> Result<u64, UnpackError> {
+        let raw = entry.path_bytes().into_owned();
+        let shown: String = String::from_utf8_lossy(&raw).chars().take(200).collect();
+        let wrong = |reason| UnpackError::Entry {
+            name: shown.clone(),
+            reason,
+        };
+        if count > MAX_ENTRIES {
+            return Err(wrong("there are too many entries"));
+        }
+        if raw.len() > MAX_NAME_BYTES {
+            return Err(wrong("the name is too long"));
+        }
+        let path = clean(&entry.path().map_err(UnpackError::Archive)?)
+            .ok_or_else(|| wrong("the name leads upward"))?;
+        let Some(name) = path.file_name().map(PathBuf::from) else {
+            // The root itself: only its metadata.
+            let metadata = metadata(&mut entry).map_err(UnpackError::Archive)?;
+            let folder = self
+                .root
+                .folder(Path::new(""))
+                .map_err(|error| UnpackError::Prepare(error.into()))?;
+            return self
+                .dress_folder(&path, &folder, &metadata)
+                .map(|()| 0)
+                .map_err(|source| UnpackError::Make {
+                    name: shown.clone(),
+                    source,
+                });
+        };
+        let parent = path.parent().unwrap_or(Path::new("")).to_owned();
+        let made = self.make(&mut entry, &path, &parent, &name);
+        made.map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => UnpackError::Archive(source),
+            io::ErrorKind::Unsupported => wrong("it is of a kind that layers do not have"),
+            _ => UnpackError::Make {
+                name: shown.clone(),
+                source,
+            },
+        })
+    }
+
+    fn make(
+        &mut self,
+        entry: &mut Entry<'_, impl Read>,
+        path: &Path,
+        parent: &Path,
+        name: &Path,
+    ) -> io::Result<u64> {
+        let folder = self.root.ensure_folder(parent)?;
+        let folder = folder.as_fd();
+        let text = name.to_string_lossy();
+        if text == OPAQUE {
+            return self.empty(folder, parent).map(|()| 0);
+        }
+        if let Some(removed) = text.strip_prefix(WHITEOUT) {
+            // `.wh.` and `.wh..wh.…` are marks of older tools, and mean nothing here.
+            if !removed.is_empty()
+                && !removed.starts_with(WHITEOUT)
+                && removed != "."
+                && removed != ".."
+            {
+                remove_all(folder, Path::new(removed))?;
+            }
+            return Ok(0);
+        }
+        let metadata = metadata(entry)?;
+        let kind = entry.header().entry_type();
+        if kind != EntryType::Directory {
+            remove_all(folder, name)?;
+        }
+        self.made.insert(path.to_owned());
+        match kind {
+            EntryType::Directory => {
+                match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+                    Ok(_) => {
+                        remove_all(folder, name)?;
+                        mkdirat(folder, name, Mode::from(0o755))?;
+                    }
+                    Err(Errno::NOENT) => mkdirat(folder, name, Mode::from(0o755))?,
+                    Err(error) => return Err(error.into()),
+                }
+                let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let inside = openat(folder, name, flags, Mode::empty())?;
+                self.dress_folder(path, &inside, &metadata)?;
+                Ok(0)
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let flags = OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::WRONLY
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let file = openat(folder, name, flags, Mode::from(0o600))?;
+                let mut file = std::fs::File::from(file);
+                let copied = io::copy(entry, &mut file)?;
+                if copied != entry.size() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                self.dress(file.as_fd(), &metadata)?;
+                set_time(folder, name, metadata.seconds)?;
+                Ok(copied)
+            }
+            EntryType::Link => {
+                let target = entry
+                    .link_name()?
+                    .and_then(|target| clean(&target))
+                    .ok_or(Errno::INVAL)?;
+                let from = self.root.folder(target.parent().unwrap_or(Path::new("")))?;
+                linkat(
+                    &from,
+                    target.file_name().ok_or(Errno::INVAL)?,
+                    folder,
+                    name,
+                    AtFlags::empty(),
+                )?;
+                Ok(0)
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().ok_or(Errno::INVAL)?;
+                symlinkat(&target[..], folder, name)?;
+                self.give(folder, name, &metadata)?;
+                set_time(folder, name, metadata.seconds)?;
+                Ok(0)
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                self.make_node(entry, kind, folder, name, &metadata)?;
+                Ok(0)
+            }
+            EntryType::XGlobalHeader => {
+                self.made.remove(path);
+                Ok(0)
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn make_node(
+        &self,
+        entry: &Entry<'_, impl Read>,
+        kind: EntryType,
+        folder: BorrowedFd<'_>,
+        name: &Path,
+        metadata: &Metadata,
+    ) -> io::Result<()> {
+        let kind = match kind {
+            EntryType::Char => FileType::CharacterDevice,
+            EntryType::Block => FileType::BlockDevice,
+            _ => FileType::Fifo,
+        };
+        let number = |value: io::Result<Option<u32>>| value.map(Option::unwrap_or_default);
+        let device = makedev(
+            number(entry.header().device_major())?,
+            number(entry.header().device_minor())?,
+        );
+        // 0:0 is overlayfs' own whiteout: an archive may not smuggle one in.
+        if kind == FileType::CharacterDevice && device == 0 {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        mknodat(
+            folder,
+            name,
+            kind,
+            Mode::from_raw_mode(metadata.mode & 0o7777),
+            device,
+        )?;
+        rustix::fs::chmodat(
+            folder,
+            name,
+            Mode::from_raw_mode(metadata.mode & 0o7777),
+            AtFlags::empty(),
+        )?;
+        self.give(folder, name, metadata)?;
+        set_time(folder, name, metadata.seconds)
+    }
+
+    /// Removes what the layers below have in a folder.
+    fn empty(&self, folder: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        if self.is_first {
+            return Ok(());
+        }
+        for name in children(folder)? {
+            if !self.made.contains(&path.join(&name)) {
+                remove_all(folder, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dress_folder(
+        &mut self,
+        path: &Path,
+        folder: &OwnedFd,
+        metadata: &Metadata,
+    ) -> io::Result<()> {
+        self.dress(folder.as_fd(), metadata)?;
+        self.folders.push((path.to_owned(), metadata.seconds));
+        Ok(())
+    }
+
+    /// Owner first: giving a file away takes its set-user-id bit and its capabilities.
+    fn dress(&self, file: BorrowedFd<'_>, metadata: &Metadata) -> io::Result<()> {
+        if self.is_root {
+            rustix::fs::fchown(
+                file,
+                Some(Uid::from_raw(metadata.uid)),
+                Some(Gid::from_raw(metadata.gid)),
+            )?;
+        }
+        fchmod(file, Mode::from_raw_mode(metadata.mode & 0o7777))?;
+        for (name, value) in &metadata.attributes {
+            match fsetxattr(file, name.as_str(), value, XattrFlags::empty()) {
+                Ok(()) => {}
+                // A file system without them, or a name that only root may set.
+                Err(Errno::NOTSUP) => {}
+                Err(Errno::PERM) if !self.is_root => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn give(&self, folder: BorrowedFd<'_>, name: &Path, metadata: &Metadata) -> io::Result<()> {
+        if self.is_root {
+            let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+            chownat(
+                folder,
+                name,
+                Some(uid),
+                Some(gid),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), UnpackError> {
+        for (path, seconds) in self.folders.iter().rev() {
+            let parent = self.root.folder(path.parent().unwrap_or(Path::new("")));
+            let name = path.file_name().map_or(Path::new("."), Path::new);
+            // Removed again by a later entry: its time does not matter.
+            let Ok(parent) = parent else { continue };
+            match set_time(parent.as_fd(), name, *seconds) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(UnpackError::Make {
+                        name: path.display().to_string(),
+                        source: error,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name without `.` and leading slashes. `None`: it has `..`.
+fn clean(path: &Path) -> Option<PathBuf> {
+    let mut cleaned = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => cleaned.push(name),
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(cleaned)
+}
+
+fn metadata(entry: &mut Entry<'_, impl Read>) -> io::Result<Metadata> {
+    let mut attributes = Vec::new();
+    if let Some(extensions) = entry.pax_extensions()? {
+        for extension in extensions {
+            let extension = extension?;
+            let Ok(key) = extension.key() else { continue };
+            let Some(name) = key.strip_prefix(PAX_ATTRIBUTE) else {
+                continue;
+            };
+            // overlayfs' own attributes would let an archive rewrite the layers below.
+            let forbidden =
+                name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.");
+            if !forbidden && extension.value_bytes().len() <= MAX_ATTRIBUTE_BYTES {
+                attributes.push((name.to_owned(), extension.value_bytes().to_vec()));
+            }
+        }
+    }
+    let header = entry.header();
+    let narrow = |value: u64| u32::try_from(value).map_err(|_| io::Error::from(Errno::INVAL));
+    Ok(Metadata {
+        uid: narrow(header.uid()?)?,
+        gid: narrow(header.gid()?)?,
+        mode: header.mode()?,
+        seconds: header.mtime()?,
+        attributes,
+    })
+}
+
+fn set_time(folder: BorrowedFd<'_>, name: &Path, seconds: u64) -> io::Result<()> {
+    let time = Timespec {
+        tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    Ok(utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    use tar::{Builder, Header};
+
+    use super::*;
+
+    /// A tar of entries: name, kind, content or link target.
+    fn archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        for (name, kind, content) in entries {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(
+                0o644
+                    | if *kind == EntryType::Directory {
+                        0o111
+                    } else {
+                        0
+                    },
+            );
+            header.set_mtime(1_000_000);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_device_major(0).expect("gnu");
+            header.set_device_minor(0).expect("gnu");
+            // Names are written raw: the builder would refuse the hostile ones.
+            let field = &mut header.as_gnu_mut().expect("gnu").name;
+            field[..name.len()].copy_from_slice(name.as_bytes());
+            if matches!(kind, EntryType::Link | EntryType::Symlink) {
+                let field = &mut header.as_gnu_mut().expect("gnu").linkname;
+                field[..content.len()].copy_from_slice(content.as_bytes());
+                header.set_size(0);
+                header.set_cksum();
+                builder.append(&header, io::empty()).expect("appended");
+            } else {
+                header.set_size(content.len() as u64);
+                header.set_cksum();
+                builder
+                    .append(&header, content.as_bytes())
+                    .expect("appended");
+            }
+        }
+        builder.into_inner().expect("finished")
+    }
+
+    struct Layers {
+        folder: tempfile::TempDir,
+        made: Vec<PathBuf>,
+    }
+
+    impl Layers {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("temp folder");
+            fs::create_dir(folder.path().join("outside")).expect("made");
+            Self {
+                folder,
+                made: Vec::new(),
+            }
+        }
+
+        /// Unpacks one layer over those before.
+        fn add(&mut self, entries: &[(&str, EntryType, &str)]) -> Result<u64, UnpackError> {
+            let base = self.folder.path().join(self.made.len().to_string());
+            let (folder, work) = (base.join("fs"), base.join("work"));
+            fs::create_dir_all(&folder).expect("made");
+            fs::create_dir(&work).expect("made");
+            let lower: Vec<PathBuf> = self.made.iter().rev().cloned().collect();
+            self.made.push(folder.clone());
+            unpack(&archive(entries)[..], &lower, &folder, &work)
+        }
+
+        fn top(&self) -> &Path {
+            self.made.last().expect("a layer")
+        }
+
+        fn nothing_is_outside(&self) {
+            let outside = self.folder.path().join("outside");
+            assert_eq!(fs::read_dir(outside).expect("there").count(), 0);
+            let names: Vec<_> = fs::read_dir(self.folder.path())
+                .expect("there")
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect();
+            assert_eq!(names.len(), self.made.len() + 1, "{names:?}");
+        }
+    }
+
+    fn needs_root() -> bool {
+        let root = rustix::process::geteuid().is_root();
+        if !root {
+            eprintln!("skipped: needs root for overlayfs");
+        }
+        !root
+    }
+
+    use EntryType::{Directory, Link, Regular, Symlink};
+
+    #[test]
+    fn files_folders_and_links_are_made_with_their_times() {
+        let mut layers = Layers::new();
+        let bytes = layers.add(&[
+            ("a/", Directory, ""),
+            ("a/file", Regular, "content"),
+            ("a/hard", Link, "a/file"),
+            ("./soft", Symlink, "/a/file"),
+            ("without/parent", Regular, "x"),
+        ]);
+        assert_eq!(bytes.expect("unpacked"), 8);
+        let top = layers.top();
+        assert_eq!(
+            fs::read_to_string(top.join("a/hard")).expect("there"),
+            "content"
+        );
+        assert_eq!(fs::metadata(top.join("a/file")).expect("there").nlink(), 2);
+        assert_eq!(
+            fs::read_link(top.join("soft")).expect("there"),
+            Path::new("/a/file")
+        );
+        for name in ["a", "a/file", "soft"] {
+            assert_eq!(
+                fs::symlink_metadata(top.join(name)).expect("there").mtime(),
+                1_000_000,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_lead_upward_are_refused() {
+        for name in ["../outside/x", "a/../../outside/x", "/../x"] {
+            let mut layers = Layers::new();
+            let error = layers.add(&[(name, Regular, "x")]).expect_err(name);
+            assert!(matches!(error, UnpackError::Entry { .. }), "{error:?}");
+            layers.nothing_is_outside();
+        }
+    }
+
+    #[test]
+    fn links_lead_nothing_outside() {
+        let mut layers = Layers::new();
+        let outside = layers.folder.path().join("outside").display().to_string();
+        let up = "../../outside";
+        // A folder that is a link to the outside, absolute and relative, written through and linked from.
+        assert!(
+            layers
+                .add(&[("abs", Symlink, &outside), ("abs/x", Regular, "x")])
+                .is_err()
+        );
+        assert!(
+            layers
+                .add(&[("up", Symlink, up), ("up/x", Regular, "x")])
+                .is_err()
+        );
+        assert!(layers.add(&[("l", Link, "../../../etc/passwd")]).is_err());
+        assert!(
+            layers
+                .add(&[("abs", Symlink, "/etc"), ("h", Link, "abs/passwd")])
+                .is_err()
+        );
+        layers.nothing_is_outside();
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_a_link_and_not_of_its_target() {
+        let mut layers = Layers::new();
+        layers
+            .add(&[
+                ("target", Regular, "old"),
+                ("x", Symlink, "target"),
+                ("x", Regular, "new"),
+            ])
+            .expect("unpacked");
+        assert_eq!(
+            fs::read_to_string(layers.top().join("target")).expect("there"),
+            "old"
+        );
+        assert_eq!(
+            fs::read_to_string(layers.top().join("x")).expect("there"),
+            "new"
+        );
+    }
+
+    #[test]
+    fn a_cut_archive_is_an_error() {
+        let whole = archive(&[("file", Regular, &"x".repeat(2000))]);
+        let folder = tempfile::tempdir().expect("temp folder");
+        let error = unpack(&whole[..1500], &[], folder.path(), folder.path()).expect_err("cut");
+        assert!(matches!(error, UnpackError::Archive(_)), "{error:?}");
+    }
+
+    #[test]
+    fn whiteouts_remove_what_is_below_and_paths_follow_links_of_lower_layers() {
+        if needs_root() {
+            return;
+        }
+        let mut layers = Layers::new();
+        layers
+            .add(&[
+                ("usr/lib/a", Regular, "1"),
+                ("lib", Symlink, "usr/lib"),
+                ("d/x", Regular, "1"),
+                ("d/y", Regular, "1"),
+                ("gone", Regular, "1"),
+            ])
+            .expect("first");
+        layers
+            .add(&[
+                ("lib/b", Regular, "2"),
+                (".wh.gone", Regular, ""),
+                ("d/new", Regular, "2"),
+                ("d/.wh..wh..opq", Regular, ""),
+            ])
+            .expect("second");
+        let top = layers.top().to_owned();
+        assert_eq!(
+            fs::read_to_string(top.join("usr/lib/b")).expect("through the link"),
+            "2"
+        );
+        assert!(
+            fs::symlink_metadata(top.join("lib")).is_err(),
+            "the link is the lower layer's"
+        );
+        layers.add(&[("check", Regular, "3")]).expect("third");
+        let lower: Vec<PathBuf> = layers.made.iter().rev().cloned().collect();
+        let (upper, work) = (
+            layers.folder.path().join("u"),
+            layers.folder.path().join("w"),
+        );
+        fs::create_dir(&upper).expect("made");
+        fs::create_dir(&work).expect("made");
+        let merged = Root::over(&lower, &upper, &work).expect("mounted");
+        let names = |path: &str| {
+            let mut names =
+                children(merged.folder(Path::new(path)).expect("there").as_fd()).expect("read");
+            names.sort();
+            names
+        };
+        assert_eq!(names(""), ["check", "d", "lib", "usr"].map(PathBuf::from));
+        assert_eq!(names("d"), ["new"].map(PathBuf::from));
+        assert_eq!(names("lib"), ["a", "b"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn overlayfs_own_marks_are_not_taken_from_an_archive() {
+        if needs_root() {
+            return;
+        }
+        let mut layers = Layers::new();
+        assert!(matches!(
+            layers.add(&[("wh", EntryType::Char, "")]),
+            Err(UnpackError::Entry { .. })
+        ));
+    }
+}
