@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, pidfd_send_signal};
 use crate::{
     cgroup::Cgroup,
     channel::{Channel, Message},
-    child,
+    child, device_filter,
     error::{CreateError, StartError},
     sys::{self, Cloned},
 };
@@ -106,7 +106,7 @@ impl Container {
             .linux()
             .as_ref()
             .and_then(|linux| linux.resources().clone());
-        let mut warnings = match &resources {
+        let warnings = match &resources {
             Some(resources) => cgroup
                 .limit(resources)
                 .map_err(|source| CreateError::Cgroup {
@@ -115,16 +115,17 @@ impl Container {
                 })?,
             None => Vec::new(),
         };
-        if resources.is_some_and(|resources| {
-            resources
-                .devices()
-                .as_ref()
-                .is_some_and(|rules| !rules.is_empty())
-        }) {
-            warnings.push("device rules are not enforced".to_owned());
-        }
         let plan = child::Plan::new(options)?;
         let group = cgroup.open().map_err(system("open the cgroup"))?;
+        if let Some(rules) = resources
+            .as_ref()
+            .and_then(|resources| resources.devices().as_ref())
+        {
+            let program = device_filter::compile(rules)
+                .map_err(|reason| CreateError::Invalid(reason.to_owned()))?;
+            sys::attach_device_filter(&program, group.as_fd())
+                .map_err(system("filter the container's devices"))?;
+        }
         let (ours, theirs) = Channel::pair().map_err(system("make a socket pair"))?;
         match sys::clone_into(plan.new_namespaces(), group.as_fd()).map_err(system("clone3"))? {
             Cloned::Child => {

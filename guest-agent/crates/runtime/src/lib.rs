@@ -13,7 +13,7 @@
 //! was resolved inside the new root, so no symlink of the image can lead a mount outside (CVE-2021-30465).
 //!
 //! What a spec may ask and this runtime does not do yet is refused with its name: user namespaces, AppArmor and SELinux
-//! labels, hooks. Device rules of the cgroup are not enforced yet: [`Container::warnings`] says so.
+//! labels, hooks, joining a pid namespace.
 //!
 //! Spec: OCI runtime 1.2, config and config-linux.
 
@@ -21,6 +21,7 @@ mod cgroup;
 mod channel;
 mod child;
 mod container;
+mod device_filter;
 mod error;
 mod seccomp;
 mod sys;

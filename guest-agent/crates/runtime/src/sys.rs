@@ -7,7 +7,10 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use crate::seccomp::{Filter, Instruction};
+use crate::{
+    device_filter,
+    seccomp::{Filter, Instruction},
+};
 
 /// Linux: include/uapi/linux/mount.h.
 const MOUNT_ATTR_SIZE: usize = size_of::<libc::mount_attr>();
@@ -234,6 +237,65 @@ pub(crate) fn install_filter(filter: &Filter) -> io::Result<()> {
             &raw const program,
         )
     })
+}
+
+/// Loads a device filter and attaches it to a cgroup; it goes with the group.
+pub(crate) fn attach_device_filter(
+    program: &[device_filter::Instruction],
+    cgroup: BorrowedFd<'_>,
+) -> io::Result<()> {
+    /// Linux: include/uapi/linux/bpf.h: BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE.
+    const LOAD: libc::c_int = 5;
+    const ATTACH: libc::c_int = 8;
+    const TYPE: u32 = 15;
+    const PLACE: u32 = 6;
+    /// The first members of `union bpf_attr` for a load; the kernel takes the rest as zero.
+    #[repr(C)]
+    struct Program {
+        kind: u32,
+        length: u32,
+        instructions: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+    }
+    /// The same for an attach.
+    #[repr(C)]
+    struct Place {
+        target: u32,
+        program: u32,
+        kind: u32,
+        flags: u32,
+    }
+    let length =
+        u32::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let load = Program {
+        kind: TYPE,
+        length,
+        instructions: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+    };
+    // SAFETY: the attributes are given with their size, and all that they point at lives until the call returns.
+    let loaded =
+        unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const load, size_of::<Program>()) };
+    let descriptor = i32::try_from(loaded)
+        .ok()
+        .filter(|&descriptor| descriptor >= 0);
+    let descriptor = descriptor.ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just opened this descriptor for us.
+    let loaded = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let attach = Place {
+        target: cgroup.as_raw_fd().unsigned_abs(),
+        program: loaded.as_raw_fd().unsigned_abs(),
+        kind: PLACE,
+        flags: 0,
+    };
+    // SAFETY: the attributes are given with their size; both descriptors are open.
+    check(unsafe { libc::syscall(libc::SYS_bpf, ATTACH, &raw const attach, size_of::<Place>()) })
 }
 
 /// Every signal back to its default, none blocked.

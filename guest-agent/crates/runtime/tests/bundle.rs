@@ -79,6 +79,7 @@ fn main() -> ExitCode {
             a_terminal_is_the_containers_own,
         ),
         ("frozen_processes_do_not_run", frozen_processes_do_not_run),
+        ("devices_are_filtered", devices_are_filtered),
         (
             "a_filter_refuses_what_runcs_refuses",
             a_filter_refuses_what_runcs_refuses,
@@ -581,6 +582,19 @@ fn a_filter_refuses_what_runcs_refuses(bed: &Bed) {
             "{got}"
         );
     }
+}
+
+fn devices_are_filtered(bed: &Bed) {
+    let look = "exec 2>&1; head -c 1 /dev/zero | wc -c; mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg; mknod /tmp/tun c 10 229; head -c 0 /tmp/tun && echo opened";
+    let mut spec = spec(look);
+    let caps = json!(["CAP_MKNOD"]);
+    spec["process"]["capabilities"] =
+        json!({"bounding": caps, "effective": caps, "permitted": caps});
+    spec["root"]["readonly"] = json!(false);
+    spec["linux"]["resources"] = json!({"devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "r"}]});
+    let (root, _) = overlay(bed, vec![bed.root()]);
+    let (_, got) = bed.run_in(&spec, &root);
+    assert_eq!(got, "1\nhead: /tmp/kmsg: Operation not permitted\nopened\n");
 }
 
 fn a_start_is_quick(bed: &Bed) {
