@@ -11,6 +11,7 @@
 //!
 //! Spec: virtio 1.2, 5.10 (Socket Device).
 
+pub mod hostile;
 mod mux;
 mod packet;
 

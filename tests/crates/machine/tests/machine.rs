@@ -309,3 +309,17 @@ fn unknown_words_are_refused_with_a_usage() -> Result<()> {
     ensure!(String::from_utf8_lossy(&output.stderr).contains("invalid machine name"));
     Ok(())
 }
+
+#[test]
+fn without_qemu_the_way_out_is_named() -> Result<()> {
+    need_machine!();
+    let berth = Berth::new(SMALL)?;
+    let output = berth.command(&["start"]).env("PATH", "/nowhere").output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        !output.status.success() && said.contains("is not installed: install"),
+        "{said}"
+    );
+    ensure!(berth.status()?["state"] == "failed");
+    Ok(())
+}
