@@ -113,8 +113,12 @@ async fn machine(
                 }
                 return match failure {
                     Some(error) => Err(error),
-                    None if status.success() => Ok(()),
                     None if state.is_stopping() => Ok(()),
+                    // A panic of the guest's kernel ends QEMU as quietly as power off does.
+                    None if status.success() => Err(anyhow::anyhow!(
+                        "the guest ended by itself; its console said: {}",
+                        console_tail(spec)
+                    )),
                     None => Err(anyhow::anyhow!("QEMU ended ({status}): {}", complaint.trim())),
                 };
             }

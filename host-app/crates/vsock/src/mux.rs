@@ -168,7 +168,8 @@ impl Mux {
                 Some(Action::Opened(connection))
             }
             Operation::Reset => {
-                let orderly = state.host_ended && state.guest_flags & NO_MORE_SENDING != 0;
+                // Linux resets a few seconds after it has closed, whether the host has read all or not: what came before the end is whole.
+                let orderly = state.guest_flags & NO_MORE_SENDING != 0;
                 self.forget(connection);
                 Some(Action::Closed {
                     connection,
@@ -496,6 +497,34 @@ mod tests {
                 orderly: false
             })
         );
+    }
+
+    #[test]
+    fn a_reset_after_the_guests_end_leaves_what_was_sent_before() {
+        let mut mux = Mux::new(GUEST);
+        let connection = open(&mut mux);
+        mux.guest_packet(&packet(connection, Operation::ReadWrite, 10, 0));
+        let end = mux.guest_packet(&packet(connection, Operation::Shutdown, 0, 3));
+        assert_eq!(end, Some(Action::GuestEnded(connection)));
+        let reset = packet(connection, Operation::Reset, 0, 0);
+        let closed = Action::Closed {
+            connection,
+            orderly: true,
+        };
+        assert_eq!(mux.guest_packet(&reset), Some(closed));
+    }
+
+    #[test]
+    fn a_reset_without_an_end_is_a_break() {
+        let mut mux = Mux::new(GUEST);
+        let connection = open(&mut mux);
+        mux.guest_packet(&packet(connection, Operation::ReadWrite, 10, 0));
+        let reset = packet(connection, Operation::Reset, 0, 0);
+        let closed = Action::Closed {
+            connection,
+            orderly: false,
+        };
+        assert_eq!(mux.guest_packet(&reset), Some(closed));
     }
 
     #[test]

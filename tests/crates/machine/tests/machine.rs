@@ -323,3 +323,49 @@ fn without_qemu_the_way_out_is_named() -> Result<()> {
     ensure!(berth.status()?["state"] == "failed");
     Ok(())
 }
+
+#[test]
+fn a_slow_reader_gets_all_that_was_sent() -> Result<()> {
+    need_machine!();
+    let berth = Berth::new(SMALL)?;
+    berth.ok(&["start"])?;
+    let mut child = berth
+        .command(&["shell", "head", "-c", "600000", "/dev/zero"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    // Longer than Linux waits between closing a vsock stream and resetting it (8 s): the time itself is what is tested.
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    let mut got = Vec::new();
+    child
+        .stdout
+        .take()
+        .context("a pipe")?
+        .read_to_end(&mut got)?;
+    ensure!(child.wait()?.success());
+    ensure!(
+        got.len() == 600_000,
+        "{} of 600000 bytes arrived",
+        got.len()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_ends_by_itself_has_failed_and_is_told_from_a_stop() -> Result<()> {
+    need_machine!();
+    let berth = Berth::new(SMALL)?;
+    berth.ok(&["start"])?;
+    // The kernel's own emergency: it panics, and QEMU ends with status 0.
+    let _ = berth.run(&["shell", "sh", "-c", "echo c >/proc/sysrq-trigger"])?;
+    for _ in 0..500 {
+        let status = berth.status()?;
+        if status["state"] == "failed" {
+            let reason = status["reason"].as_str().unwrap_or_default();
+            ensure!(reason.contains("ended by itself"), "{status}");
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    anyhow::bail!("the panic was not noticed: {}", berth.status()?)
+}

@@ -44,6 +44,9 @@ pub(super) const HOST_EVENTS: u64 = 16;
 /// Id of the inbox's eventfd in our epoll.
 const INBOX: u64 = 0;
 
+/// Most streams that still deliver after their connection is gone; each holds at most the mux's buffer. Further ones are cut off.
+const MAX_DRAINING: usize = 1024;
+
 /// Host events handled in one go.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -255,7 +258,8 @@ impl Device {
         end.guest_ended();
         let unfinished = end.flush().is_ok() && end.has_waiting();
         let watched = end.watch(&self.epoll, false);
-        if orderly && unfinished && watched.is_ok() {
+        let room = self.draining.len() < MAX_DRAINING;
+        if orderly && unfinished && watched.is_ok() && room {
             self.draining.insert(end.id, end);
         }
     }
