@@ -335,7 +335,7 @@ fn a_slow_reader_gets_all_that_was_sent() -> Result<()> {
         .stdout(std::process::Stdio::piped())
         .spawn()?;
     // Longer than Linux waits between closing a vsock stream and resetting it (8 s): the time itself is what is tested.
-    std::thread::sleep(std::time::Duration::from_secs(10));
+    std::thread::sleep(std::time::Duration::from_secs(14));
     let mut got = Vec::new();
     child
         .stdout
