@@ -80,19 +80,25 @@ fn run_lane(lane: Lane) -> Result<()> {
         }
         Lane::Qemu => {
             image::run(&image::Arguments::default())?;
-            cargo(&[
-                "build",
-                "--locked",
-                "--package",
-                "berth",
-                "--package",
-                "berthd",
-                "--package",
-                "berth-vmm",
-            ])?;
+            build_host_programs()?;
             cargo(&["test", "--quiet", "--locked", "--package", "test-machine"])
         }
     }
+}
+
+/// Builds the programs of the host's side, for their tests and for `up`.
+pub(crate) fn build_host_programs() -> Result<()> {
+    cargo(&[
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "berth",
+        "--package",
+        "berthd",
+        "--package",
+        "berth-vmm",
+    ])
 }
 
 /// Runs cargo with its output shown.

@@ -8,25 +8,13 @@ use crate::{
     image, paths,
     progress::{say, step},
     setup,
-    test::cargo,
+    test::build_host_programs,
 };
 
 /// Sets up, builds, starts, and asks the engine in the machine for its version.
 pub(crate) fn run() -> Result<()> {
     setup::run()?;
-    step("build the host programs", || {
-        cargo(&[
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "berth",
-            "--package",
-            "berthd",
-            "--package",
-            "berth-vmm",
-        ])
-    })?;
+    step("build the host programs", build_host_programs)?;
     image::run(&image::Arguments::default())?;
     let berth = paths::target().join("debug/berth");
     let status = Command::new(&berth)

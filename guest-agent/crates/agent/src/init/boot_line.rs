@@ -2,12 +2,12 @@
 
 use std::os::unix::net::UnixStream as StdUnixStream;
 
-use agent_api::{BootEvent, BootSettings, READY_PORT, VERSION};
+use agent_api::{BootEvent, BootSettings, READY_PORT, VERSION, frame};
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::UnixStream;
 
-use super::{frames, sys};
+use super::sys;
 
 /// The line to the host and the phase that is under way.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl BootLine {
                 .into_owned(),
             milliseconds: since_boot(),
         };
-        frames::write(&mut line.stream, &listening)
+        frame::send(&mut line.stream, &listening)
             .await
             .context("say that we listen")?;
         Ok(line)
@@ -42,7 +42,7 @@ impl BootLine {
 
     /// The host's answer.
     pub(super) async fn settings(&mut self) -> Result<BootSettings> {
-        let settings: BootSettings = frames::read(&mut self.stream)
+        let settings: BootSettings = frame::receive(&mut self.stream)
             .await
             .context("read the settings")?
             .context("the host hung up instead of sending settings")?;
@@ -90,7 +90,7 @@ impl BootLine {
     /// A host that no longer listens is no reason to stop: the machine goes on without it.
     async fn say(&mut self, event: &BootEvent) {
         tracing::info!(?event, "boot");
-        if let Err(error) = frames::write(&mut self.stream, event).await {
+        if let Err(error) = frame::send(&mut self.stream, event).await {
             tracing::warn!(%error, "the host does not take boot events");
         }
     }

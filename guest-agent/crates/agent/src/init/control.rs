@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use agent_api::{ControlReply, ControlRequest};
+use agent_api::{ControlReply, ControlRequest, frame};
 use anyhow::{Context, Result};
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount_remount, unmount},
@@ -16,7 +16,7 @@ use rustix::{
 };
 use tokio::{io::AsyncReadExt, net::UnixStream, task::JoinSet, time::timeout};
 
-use super::{Machine, data_disk, docker, engine, frames, sys};
+use super::{Machine, data_disk, docker, engine, sys};
 
 /// How long the engine may take to end.
 const ENGINE_TIME: Duration = Duration::from_secs(10);
@@ -29,9 +29,9 @@ const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
 /// Answers requests until the host hangs up.
 pub(super) async fn serve(host: &mut UnixStream, machine: &Arc<Machine>) -> Result<()> {
-    while let Some(request) = frames::read(host).await? {
+    while let Some(request) = frame::receive(host).await? {
         match request {
-            ControlRequest::Status => frames::write(host, &status(machine)).await?,
+            ControlRequest::Status => frame::send(host, &status(machine)).await?,
             ControlRequest::SetTime { unix_time_ns } => {
                 let reply = match set_time(unix_time_ns) {
                     Ok(()) => ControlReply::Done,
@@ -39,11 +39,11 @@ pub(super) async fn serve(host: &mut UnixStream, machine: &Arc<Machine>) -> Resu
                         message: format!("{error:#}"),
                     },
                 };
-                frames::write(host, &reply).await?;
+                frame::send(host, &reply).await?;
             }
             ControlRequest::PowerOff { timeout_seconds } => {
                 wind_down(machine, Duration::from_secs(timeout_seconds)).await;
-                let told = frames::write(host, &ControlReply::Done).await;
+                let told = frame::send(host, &ControlReply::Done).await;
                 if told.is_ok() {
                     // The host hangs up when it has read the answer; without this wait it could be lost with the machine.
                     let _host_is_slow = timeout(FAREWELL_TIME, host.read_u8()).await;

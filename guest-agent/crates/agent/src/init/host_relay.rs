@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use agent_api::{HostAnswer, HostReply, HostRequest};
+use agent_api::{HostAnswer, HostReply, HostRequest, frame};
 use anyhow::{Context, Result};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,7 +22,7 @@ use tokio::{
     sync::{Mutex as AsyncMutex, mpsc},
 };
 
-use super::{Machine, frames};
+use super::Machine;
 
 /// Where the engine finds us.
 pub(super) const SOCKET: &str = "/run/berth/host.sock";
@@ -84,12 +84,12 @@ impl HostRelay {
                 if let Some(pending) = self.book().pending.get_mut(&request.id) {
                     pending.sent = true;
                 }
-                frames::write(&mut to_host, &request).await?;
+                frame::send(&mut to_host, &request).await?;
             }
             Ok(())
         };
         let hearing = async {
-            while let Some(reply) = frames::read::<HostReply>(&mut from_host).await? {
+            while let Some(reply) = frame::receive::<HostReply>(&mut from_host).await? {
                 self.answer(reply).await;
             }
             Ok(())
@@ -137,14 +137,14 @@ impl HostRelay {
         let (mut from_client, mut to_client) = tokio::io::split(stream);
         let (replies, mut replied) = mpsc::channel(REPLIES);
         let asking = async {
-            while let Some(request) = frames::read::<HostRequest>(&mut from_client).await? {
+            while let Some(request) = frame::receive::<HostRequest>(&mut from_client).await? {
                 self.ask(request, &replies).await;
             }
             Ok(())
         };
         let answering = async {
             while let Some(reply) = replied.recv().await {
-                frames::write(&mut to_client, &reply).await?;
+                frame::send(&mut to_client, &reply).await?;
             }
             Ok(())
         };
@@ -228,7 +228,7 @@ mod tests {
 
     async fn ask(client: &mut (impl AsyncWrite + Unpin), id: u64) {
         let request = HostCall::Release { reservation: id };
-        frames::write(client, &HostRequest { id, request })
+        frame::send(client, &HostRequest { id, request })
             .await
             .expect("the relay reads");
     }
@@ -251,7 +251,7 @@ mod tests {
         let mut ids = Vec::new();
         for client in &mut clients {
             ask(client, 7).await;
-            let request: HostRequest = frames::read(&mut host)
+            let request: HostRequest = frame::receive(&mut host)
                 .await
                 .expect("reads")
                 .expect("a request");
@@ -262,12 +262,15 @@ mod tests {
             let answer = HostAnswer::Missing {
                 message: index.to_string(),
             };
-            frames::write(&mut host, &HostReply { id, answer })
+            frame::send(&mut host, &HostReply { id, answer })
                 .await
                 .expect("the relay reads");
         }
         for (index, client) in clients.iter_mut().enumerate() {
-            let reply: HostReply = frames::read(client).await.expect("reads").expect("a reply");
+            let reply: HostReply = frame::receive(client)
+                .await
+                .expect("reads")
+                .expect("a reply");
             let message = index.to_string();
             assert_eq!(
                 (reply.id, reply.answer),
@@ -290,13 +293,13 @@ mod tests {
             async move { relay.serve(far).await }
         });
         ask(&mut client, 1).await;
-        frames::read::<HostRequest>(&mut host)
+        frame::receive::<HostRequest>(&mut host)
             .await
             .expect("reads")
             .expect("a request");
         drop(host);
         serving.await.expect("no panic");
-        let reply: HostReply = frames::read(&mut client)
+        let reply: HostReply = frame::receive(&mut client)
             .await
             .expect("reads")
             .expect("a reply");
@@ -305,7 +308,7 @@ mod tests {
         ask(&mut client, 2).await;
         let (mut host, far) = tokio::io::duplex(4096);
         tokio::spawn(async move { relay.serve(far).await });
-        let request: HostRequest = frames::read(&mut host)
+        let request: HostRequest = frame::receive(&mut host)
             .await
             .expect("reads")
             .expect("a request");

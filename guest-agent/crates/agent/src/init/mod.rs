@@ -15,7 +15,6 @@ mod control;
 mod data_disk;
 mod docker;
 mod engine;
-pub(crate) mod frames;
 mod host_relay;
 mod log;
 mod modules;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use agent_api::{GUEST_PORT, Hello, HelloReply, Service, VERSION};
+use agent_api::{GUEST_PORT, Hello, HelloReply, Service, VERSION, frame};
 use anyhow::{Context, Result, bail};
 use tokio::{
     io::{AsyncWriteExt, Interest, copy_bidirectional_with_sizes, unix::AsyncFd},
@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Machine, boot_line, control, engine, frames, shell, sys};
+use super::{Machine, boot_line, control, engine, shell, sys};
 
 /// Connections served at once; more wait in the kernel.
 const MAX_CONNECTIONS: usize = 4096;
@@ -82,7 +82,7 @@ pub(super) async fn serve(listener: Listener, machine: Arc<Machine>) {
 
 async fn connection(socket: OwnedFd, machine: &Arc<Machine>) -> Result<()> {
     let mut host = boot_line::stream(socket)?;
-    let hello: Hello = timeout(HELLO_TIME, frames::read(&mut host))
+    let hello: Hello = timeout(HELLO_TIME, frame::receive(&mut host))
         .await
         .context("no hello in time")?
         .context("read hello")?
@@ -91,7 +91,7 @@ async fn connection(socket: OwnedFd, machine: &Arc<Machine>) -> Result<()> {
         Ok(()) => Ok(()),
         Err(refusal) => {
             let reason = format!("{refusal:#}");
-            frames::write(&mut host, &HelloReply::Refused { reason }).await?;
+            frame::send(&mut host, &HelloReply::Refused { reason }).await?;
             host.shutdown().await?;
             Err(refusal)
         }
@@ -162,7 +162,7 @@ async fn service(host: &mut UnixStream, hello: Hello, machine: &Arc<Machine>) ->
 }
 
 async fn welcome(host: &mut UnixStream) -> Result<()> {
-    frames::write(host, &HelloReply::Welcome)
+    frame::send(host, &HelloReply::Welcome)
         .await
         .context("welcome the host")
 }

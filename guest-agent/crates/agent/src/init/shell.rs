@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use agent_api::ShellFrame;
+use agent_api::{ShellFrame, frame};
 use anyhow::{Context, Result};
 use rustix::{
     process::{Pid, Signal, kill_process_group},
@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     children::{Children, ExitCode},
-    frames, sys,
+    sys,
 };
 
 /// Output bytes in one frame. JSON numbers take up to four bytes each.
@@ -177,7 +177,7 @@ impl Shell {
         };
         let sending = async {
             while let Some(frame) = framed.recv().await {
-                frames::write(&mut to_host, &frame).await?;
+                frame::send(&mut to_host, &frame).await?;
                 if matches!(frame, ShellFrame::Exit(_)) {
                     break;
                 }
@@ -203,7 +203,7 @@ async fn hear(
     terminal: Option<OwnedFd>,
 ) -> std::io::Result<()> {
     let mut input = Some(input);
-    while let Some(frame) = frames::read(from_host).await? {
+    while let Some(frame) = frame::receive(from_host).await? {
         match frame {
             ShellFrame::Data(bytes) => {
                 if let Some(open) = &mut input {

@@ -299,9 +299,7 @@ impl Device {
                 let _ = vring.add_used(head, 0);
                 used = true;
             }
-            if used && (!self.event_idx || vring.needs_notification().unwrap_or(true)) {
-                vring.signal_used_queue()?;
-            }
+            self.notify(vring, used)?;
             if !self.event_idx || !vring.enable_notification().unwrap_or(false) {
                 return Ok(());
             }
@@ -340,7 +338,8 @@ impl Device {
                         let _ = writer
                             .write_all(&header.encode())
                             .and_then(|()| writer.write_all(payload));
-                        44 + header.length
+                        u32::try_from(HEADER_BYTES + payload.len())
+                            .expect("a packet is at most 64 KiB and its header")
                     }
                     // Too short for a header: given back empty.
                     _ => 0,
@@ -348,9 +347,7 @@ impl Device {
                 let _ = vring.add_used(head, length);
                 used = true;
             }
-            if used && (!self.event_idx || vring.needs_notification().unwrap_or(true)) {
-                vring.signal_used_queue()?;
-            }
+            self.notify(vring, used)?;
             if !self.event_idx {
                 return Ok(());
             }
@@ -359,6 +356,14 @@ impl Device {
                 return Ok(());
             }
         }
+    }
+
+    /// Tells the driver that buffers were used, if any were and it wants to know.
+    fn notify(&self, vring: &Vring, used: bool) -> io::Result<()> {
+        if used && (!self.event_idx || vring.needs_notification().unwrap_or(true)) {
+            vring.signal_used_queue()?;
+        }
+        Ok(())
     }
 
     /// The next packet for a buffer with `room` bytes beside the header, its payload in `self.buffer`.

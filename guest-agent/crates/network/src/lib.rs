@@ -1,1 +1,0 @@
-//! Links, addresses, nftables and published ports.

@@ -1,1 +1,0 @@
-//! Pull and push against OCI registries.

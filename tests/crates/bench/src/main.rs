@@ -1,3 +1,0 @@
-//! Figures beside Debian's dockerd, in one run.
-
-fn main() {}
