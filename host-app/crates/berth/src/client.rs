@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, ErrorKind},
     os::unix::{net::UnixStream, process::CommandExt},
     path::PathBuf,
     process::{Command, Stdio},
@@ -28,7 +28,7 @@ pub(crate) fn connect_running() -> anyhow::Result<Option<UnixStream>> {
         Err(error)
             if matches!(
                 error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
             ) =>
         {
             Ok(None)
@@ -98,32 +98,77 @@ fn start_daemon() -> anyhow::Result<()> {
 }
 
 /// Asks berthd; `hear` gets every reply before the last.
+///
+/// A daemon that was killed still takes connections while it dies, and never answers; the next one is asked then. So this is only for requests
+/// that may be begun twice, which all are but the shell's: that one has [`ask_on`].
 pub(crate) fn ask(
     request: &ControlRequest,
-    hear: impl FnMut(ControlReply) -> anyhow::Result<()>,
+    mut hear: impl FnMut(ControlReply) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    ask_on(&mut connect()?, request, hear)
+    let mut daemon = connect()?;
+    match first_reply(&mut daemon, request)? {
+        Some(first) => hear_all(&mut daemon, first, hear),
+        None => ask_on(&mut connect()?, request, &mut hear),
+    }
 }
 
 /// Asks on a connection that is there.
 pub(crate) fn ask_on(
     daemon: &mut UnixStream,
     request: &ControlRequest,
+    hear: impl FnMut(ControlReply) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match first_reply(daemon, request)? {
+        Some(first) => hear_all(daemon, first, hear),
+        None => Err(ended()?),
+    }
+}
+
+/// Sends the request and waits for the first word; `None`: berthd ended without one.
+fn first_reply(
+    daemon: &mut UnixStream,
+    request: &ControlRequest,
+) -> anyhow::Result<Option<ControlReply>> {
+    let reply =
+        frame::write_to(daemon, request).and_then(|()| frame::read_from::<ControlReply>(daemon));
+    match reply {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            ) =>
+        {
+            Ok(None)
+        }
+        reply => reply.context("ask berthd"),
+    }
+}
+
+/// Hears the replies from the first to the last.
+fn hear_all(
+    daemon: &mut UnixStream,
+    first: ControlReply,
     mut hear: impl FnMut(ControlReply) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    frame::write_to(daemon, request).context("ask berthd")?;
+    let mut next = Some(first);
     loop {
-        match frame::read_from::<ControlReply>(daemon).context("hear berthd")? {
+        match next {
             Some(ControlReply::Done) => return Ok(()),
             Some(ControlReply::Failed { message, hint }) if hint.is_empty() => bail!("{message}"),
             Some(ControlReply::Failed { message, hint }) => bail!("{message}\n{hint}"),
             Some(reply) => hear(reply)?,
-            None => bail!(
-                "berthd ended before it was done: ask again (its log is {})",
-                log_file()?.display()
-            ),
+            None => return Err(ended()?),
         }
+        next = frame::read_from(daemon).context("hear berthd")?;
     }
+}
+
+fn ended() -> anyhow::Result<anyhow::Error> {
+    let log = log_file()?;
+    Ok(anyhow::anyhow!(
+        "berthd ended before it was done: ask again (its log is {})",
+        log.display()
+    ))
 }
 
 /// The machines that a request is answered with.

@@ -369,3 +369,41 @@ fn a_guest_that_ends_by_itself_has_failed_and_is_told_from_a_stop() -> Result<()
     }
     anyhow::bail!("the panic was not noticed: {}", berth.status()?)
 }
+
+#[test]
+fn a_request_to_a_dying_daemon_is_asked_of_the_next() -> Result<()> {
+    need_machine!();
+    let berth = Berth::new(SMALL)?;
+    berth.status()?;
+    let daemons = berth.processes("berthd");
+    ensure!(daemons.len() == 1, "{daemons:?}");
+    // Held still, it takes connections and does not answer, as one that is dying does for a moment.
+    kill_process(daemons[0], Signal::STOP)?;
+    let mut command = berth.command(&["status", "--json"]);
+    let asking = command.stdout(std::process::Stdio::piped()).spawn()?;
+    wait_until_it_reads(asking.id())?;
+    kill_process(daemons[0], Signal::KILL)?;
+    let output = asking.wait_with_output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let status: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(status["state"] == "stopped", "{status}");
+    Ok(())
+}
+
+/// Waits until a client has asked: it sleeps in the kernel then, holding a connected socket beside its standard streams.
+fn wait_until_it_reads(pid: u32) -> Result<()> {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::time::Instant::now() < end {
+        let sockets = std::fs::read_dir(format!("/proc/{pid}/fd"))?
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        if sockets > 0 && stat.contains(") S ") {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    anyhow::bail!("the client did not ask")
+}
