@@ -5,7 +5,9 @@
 
 pub mod containers;
 pub mod host;
+pub mod images;
 pub mod network;
+pub mod registry;
 pub mod rootfs;
 pub mod volumes;
 pub mod world;

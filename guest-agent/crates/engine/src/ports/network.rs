@@ -51,6 +51,12 @@ pub struct NetworkInfo {
     pub driver: String,
     /// Subnets with gateways, `172.17.0.0/16`, `172.17.0.1`.
     pub subnets: Vec<(String, Option<String>)>,
+    /// User labels.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// No way out of it.
+    pub internal: bool,
+    /// It has IPv6 addresses.
+    pub ipv6: bool,
     /// Driver options.
     pub options: std::collections::BTreeMap<String, String>,
     /// Creation time.
