@@ -1,11 +1,37 @@
-//! Image content on disk.
+//! Image content on disk: names, blobs, unpacked layers, and containers' own layers on top of them.
 //!
-//! So far: [`unpack`] turns a layer's tar into a folder that overlayfs can use. Blobs, names and containers' own layers come next.
+//! The model is that of Docker's "containerd image store": an image is what its name points at, an index or a manifest, and that document's digest is
+//! its ID. Blobs are kept as they travelled, so that what is saved or pushed is byte for byte what came.
 //!
-//! Archives are hostile. Nothing in one can reach outside of its folder: each name is resolved by the kernel inside the layer's root
-//! (`openat2`, `RESOLVE_IN_ROOT`), and only then, relative to that descriptor, is anything made.
+//! [`ImageStore`] serves two ports of the engine, [`engine::ports::images::Images`] and [`engine::ports::rootfs::RootfsStore`]. It knows nothing of
+//! registries or of running containers.
+//!
+//! Archives are hostile. Nothing in one can reach outside of its folder: each name in a layer is resolved by the kernel inside the layer's root
+//! (`openat2`, `RESOLVE_IN_ROOT`), and only then, relative to that descriptor, is anything made. Documents, names and counts have bounds.
+//!
+//! Spec: OCI image.
 
+mod archive;
+mod blobs;
+mod bounded;
+mod containers;
+mod document;
+mod error;
+mod garbage;
+mod image;
+mod images;
+mod ingest;
+mod layers;
+mod load;
+mod names;
+mod platform;
+mod remove;
 mod root;
+mod save;
+mod store;
+mod stream;
+mod tree;
 pub mod unpack;
 
+pub use store::ImageStore;
 pub use unpack::{UnpackError, unpack};

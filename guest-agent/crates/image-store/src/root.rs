@@ -10,8 +10,8 @@ use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat2, statat, unlinkat},
     io::Errno,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
-        fsopen,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+        fsconfig_set_string, fsmount, fsopen,
     },
 };
 
@@ -42,11 +42,35 @@ impl Root {
         fsconfig_set_string(&context, "upperdir", folder)?;
         fsconfig_set_string(&context, "workdir", work)?;
         // Nothing of an unfinished layer is kept, so the work in between need not be durable; the caller syncs at the end.
+        fsconfig_set_flag(&context, "volatile")?;
         fsconfig_create(&context)?;
         Ok(Self(fsmount(
             &context,
             FsMountFlags::FSMOUNT_CLOEXEC,
             MountAttrFlags::empty(),
+        )?))
+    }
+
+    /// Folders over each other, the topmost first, for reading: the topmost may be another overlay's upper one. The mount is attached nowhere.
+    /// Needs CAP_SYS_ADMIN when there is more than one.
+    pub(crate) fn merged(folders: &[PathBuf]) -> io::Result<Self> {
+        if let [folder] = folders {
+            return Self::plain(folder);
+        }
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for folder in folders {
+            fsconfig_set_string(&context, "lowerdir+", folder)?;
+        }
+        // With an index the kernel refuses a folder that is a running container's.
+        fsconfig_set_string(&context, "index", "off")?;
+        fsconfig_create(&context)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOSUID;
+        Ok(Self(fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            attributes,
         )?))
     }
 
@@ -57,7 +81,16 @@ impl Root {
         } else {
             path
         };
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        self.open(path, OFlags::DIRECTORY)
+    }
+
+    /// Opens whatever is there for reading, without waiting for another end; links and `..` resolve inside.
+    pub(crate) fn file(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.open(path, OFlags::NONBLOCK | OFlags::NOCTTY)
+    }
+
+    fn open(&self, path: &Path, more: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | more;
         for _ in 0..RESOLVE_TRIES {
             match openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
                 Err(Errno::AGAIN) => {}

@@ -22,7 +22,10 @@ use rustix::{
 };
 use tar::{Archive, Entry, EntryType};
 
-use crate::root::{Root, children, remove_all};
+use crate::{
+    bounded::Bounded,
+    root::{Root, children, remove_all},
+};
 
 /// Longest name in an archive. Linux: include/uapi/linux/limits.h, PATH_MAX.
 const MAX_NAME_BYTES: usize = 4096;
@@ -92,12 +95,15 @@ pub fn unpack(
         made: HashSet::new(),
         folders: Vec::new(),
     };
+    let (tar, bound) = Bounded::new(tar);
     let mut archive = Archive::new(tar);
+    let mut entries = archive.entries().map_err(UnpackError::Archive)?;
     let (mut bytes, mut count) = (0_u64, 0_u64);
-    for entry in archive.entries().map_err(UnpackError::Archive)? {
-        let entry = entry.map_err(UnpackError::Archive)?;
+    while let Some(entry) = bound.next(&mut entries) {
+        let mut entry = entry.map_err(UnpackError::Archive)?;
         count += 1;
-        bytes = bytes.saturating_add(layer.take(entry, count)?);
+        bytes = bytes.saturating_add(layer.take(&mut entry, count)?);
+        io::copy(&mut entry, &mut io::sink()).map_err(UnpackError::Archive)?;
     }
     layer.finish()?;
     Ok(bytes)
@@ -123,7 +129,7 @@ struct Metadata {
 }
 
 impl Layer {
-    fn take(&mut self, mut entry: Entry<'_, impl Read>, count: u64) -> Result<u64, UnpackError> {
+    fn take(&mut self, entry: &mut Entry<'_, impl Read>, count: u64) -> Result<u64, UnpackError> {
         let raw = entry.path_bytes().into_owned();
         let shown: String = String::from_utf8_lossy(&raw).chars().take(200).collect();
         let wrong = |reason| UnpackError::Entry {
@@ -140,7 +146,7 @@ impl Layer {
             .ok_or_else(|| wrong("the name leads upward"))?;
         let Some(name) = path.file_name().map(PathBuf::from) else {
             // The root itself: only its metadata.
-            let metadata = metadata(&mut entry).map_err(UnpackError::Archive)?;
+            let metadata = metadata(entry).map_err(UnpackError::Archive)?;
             let folder = self
                 .root
                 .folder(Path::new(""))
@@ -154,7 +160,7 @@ impl Layer {
                 });
         };
         let parent = path.parent().unwrap_or(Path::new("")).to_owned();
-        let made = self.make(&mut entry, &path, &parent, &name);
+        let made = self.make(entry, &path, &parent, &name);
         made.map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => UnpackError::Archive(source),
             io::ErrorKind::Unsupported => wrong("it is of a kind that layers do not have"),

@@ -1,0 +1,216 @@
+//! Streams between the async world and threads that may block, and through hashes and decoders.
+
+use std::{
+    io::{self, Cursor, Read},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use engine::ports::ByteReader;
+use oci::Digest;
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, ReadBuf},
+    runtime::Handle,
+    sync::mpsc,
+};
+
+/// Bytes read at once from a file or a client.
+pub(crate) const CHUNK_BYTES: usize = 256 << 10;
+
+/// Chunks under way to a reader.
+const CHUNKS: usize = 4;
+
+/// An async reader, read by a thread that may block.
+pub(crate) struct Blocking {
+    handle: Handle,
+    reader: ByteReader,
+}
+
+impl Blocking {
+    /// For a thread of the runtime that is running.
+    pub(crate) fn new(reader: ByteReader) -> Self {
+        Self {
+            handle: Handle::current(),
+            reader,
+        }
+    }
+}
+
+impl Read for Blocking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.handle.block_on(self.reader.read(buffer))
+    }
+}
+
+/// The other way round: what a thread writes is read by the async world.
+pub(crate) fn pipe() -> (PipeWriter, ByteReader) {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let reader = PipeReader {
+        receiver,
+        chunk: Bytes::new(),
+    };
+    (PipeWriter(sender), Box::new(reader))
+}
+
+/// Written by a thread; wrap it in a buffer.
+pub(crate) struct PipeWriter(mpsc::Sender<io::Result<Bytes>>);
+
+impl PipeWriter {
+    /// Ends the stream with an error instead of its end.
+    pub(crate) fn fail(&self, error: io::Error) {
+        // Nobody reading needs no error.
+        let _ = self.0.blocking_send(Err(error));
+    }
+}
+
+impl io::Write for &PipeWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0
+            .blocking_send(Ok(Bytes::copy_from_slice(buffer)))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct PipeReader {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    chunk: Bytes,
+}
+
+impl AsyncRead for PipeReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.chunk.is_empty() {
+            match ready!(self.receiver.poll_recv(context)) {
+                None => return Poll::Ready(Ok(())),
+                Some(chunk) => self.chunk = chunk?,
+            }
+        }
+        let count = self.chunk.len().min(buffer.remaining());
+        buffer.put_slice(&self.chunk[..count]);
+        self.chunk.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Hashes and counts what is read through it.
+pub(crate) struct Hashing<R> {
+    inner: R,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Hashing<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hash: Sha256::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Reads what is left and tells the digest of all.
+    pub(crate) fn finish(mut self) -> io::Result<(Digest, u64)> {
+        let mut buffer = vec![0; 64 << 10];
+        while self.read(&mut buffer)? > 0 {}
+        Ok((
+            Digest::from_sha256(&self.hash.finalize().into()),
+            self.bytes,
+        ))
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
+
+/// How bytes are packed, by their first four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) fn of(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Unpacks gzip and zstd, told by the first bytes; anything else is passed on as it is.
+pub(crate) fn decoder<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut head = [0; 4];
+    let mut count = 0;
+    while count < head.len() {
+        match reader.read(&mut head[count..])? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    let compression = Compression::of(&head[..count]);
+    let whole = Read::chain(Read::take(Cursor::new(head), count as u64), reader);
+    let whole = io::BufReader::with_capacity(64 << 10, whole);
+    Ok(match compression {
+        Compression::None => Box::new(whole),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn packed_and_plain_bytes_read_the_same() {
+        let plain = b"some bytes".repeat(100);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).expect("packed");
+        let gzip = gzip.finish().expect("packed");
+        let two_members = [&gzip[..], &gzip[..]].concat();
+        let zstd = zstd::encode_all(&plain[..], 3).expect("packed");
+        for (bytes, expected) in [
+            (&plain[..], plain.clone()),
+            (&gzip, plain.clone()),
+            (&two_members, plain.repeat(2)),
+            (&zstd, plain.clone()),
+            (b"ab", b"ab".to_vec()),
+            (b"", Vec::new()),
+        ] {
+            let mut read = Vec::new();
+            decoder(bytes)
+                .expect("decoder")
+                .read_to_end(&mut read)
+                .expect("read");
+            assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
+    fn cut_streams_are_errors() {
+        let zstd = zstd::encode_all(&b"some bytes".repeat(100)[..], 3).expect("packed");
+        let mut reader = decoder(&zstd[..zstd.len() - 3]).expect("decoder");
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
+    }
+}
