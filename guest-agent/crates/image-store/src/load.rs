@@ -50,9 +50,11 @@ impl Inner {
         progress: &ProgressSender,
     ) -> Result<Vec<Loaded>> {
         let draft = self.draft("load")?;
-        let tar =
-            decoder(archive).map_err(|error| invalid(format!("read the archive: {error}")))?;
-        let mut archive = Archive::read(tar, &draft.0)?;
+        let unread = |error: io::Error| invalid(format!("read the archive: {error}"));
+        let mut tar = decoder(archive).map_err(unread)?;
+        let mut archive = Archive::read(&mut tar, &draft.0)?;
+        // What follows the archive's end has its checksum in it.
+        io::copy(&mut tar, &mut io::sink()).map_err(unread)?;
         let offered = archive.offered()?;
         let mut load = Load {
             inner: self,
