@@ -18,7 +18,7 @@ use crate::{
     document::chain_ids,
     error::{LayerError, system},
     store::{Inner, State, keyed},
-    stream::{CHUNK_BYTES, Hashing, decoder},
+    stream::{CHUNK_BYTES, Compression, Hashing, ahead, decoder},
     unpack,
 };
 
@@ -222,35 +222,65 @@ impl Inner {
             }
         };
         let file = File::open(source.path).map_err(unread)?;
-        let total = file.metadata().map_err(unread)?.len();
-        let file = io::BufReader::with_capacity(CHUNK_BYTES, file);
-        let mut travelled = Hashing::new(Watched {
-            inner: file,
+        let watched = Watched {
+            total: file.metadata().map_err(unread)?.len(),
+            inner: io::BufReader::with_capacity(CHUNK_BYTES, file),
             done: 0,
             told: 0,
-            total,
             id: &diff_id.hex()[..12],
             progress,
-        });
-        let mut plain = Hashing::new(decoder(&mut travelled).map_err(unread)?);
-        let size = unpack(&mut plain, lower, diff, work)?;
-        // What follows the archive's end counts, too.
-        let (digest, _) = plain.finish().map_err(unread)?;
-        if digest != *diff_id {
+        };
+        // One thread hashes and decodes, the other one makes files.
+        let (size, digests) = ahead(
+            |sink| decode(watched, sink),
+            |mut plain| {
+                let size = unpack(&mut plain, lower, diff, work)?;
+                // What follows the archive's end counts, too.
+                io::copy(&mut plain, &mut io::sink()).map_err(unread)?;
+                Ok::<u64, LayerError>(size)
+            },
+        );
+        let (travelled, plain) = match digests {
+            // It went on until nobody read any more: the other side knows why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                size?;
+                return Err(unread(error));
+            }
+            result => result.map_err(unread)?,
+        };
+        let size = size?;
+        if plain != *diff_id {
             return Err(LayerError::Content(format!(
-                "layer {}: its content has diff ID {digest}, and its config says {diff_id}",
+                "layer {}: its content has diff ID {plain}, and its config says {diff_id}",
                 source.digest
             )));
         }
-        let (digest, _) = travelled.finish().map_err(unread)?;
-        if digest != *source.digest {
+        if travelled != *source.digest {
             return Err(LayerError::Content(format!(
-                "layer {}: its content has digest {digest}",
+                "layer {}: its content has digest {travelled}",
                 source.digest
             )));
         }
         Ok(size)
     }
+}
+
+/// Decodes a layer into a sink; tells the digests of what travelled and of what it is.
+fn decode(travelled: impl Read, sink: &mut dyn io::Write) -> io::Result<(Digest, Digest)> {
+    let mut travelled = Hashing::new(travelled);
+    let (compression, decoder) = decoder(&mut travelled)?;
+    if compression == Compression::None {
+        // The same bytes need one hash only.
+        let mut decoder = decoder;
+        io::copy(&mut decoder, sink)?;
+        drop(decoder);
+        let (digest, _) = travelled.finish()?;
+        return Ok((digest.clone(), digest));
+    }
+    let mut plain = Hashing::new(decoder);
+    io::copy(&mut plain, sink)?;
+    let (plain, _) = plain.finish()?;
+    Ok((travelled.finish()?.0, plain))
 }
 
 /// Tells how far a file was read.

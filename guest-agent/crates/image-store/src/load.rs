@@ -51,7 +51,7 @@ impl Inner {
     ) -> Result<Vec<Loaded>> {
         let draft = self.draft("load")?;
         let unread = |error: io::Error| invalid(format!("read the archive: {error}"));
-        let mut tar = decoder(archive).map_err(unread)?;
+        let (_, mut tar) = decoder(archive).map_err(unread)?;
         let mut archive = Archive::read(&mut tar, &draft.0)?;
         // What follows the archive's end has its checksum in it.
         io::copy(&mut tar, &mut io::sink()).map_err(unread)?;

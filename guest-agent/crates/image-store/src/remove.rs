@@ -21,7 +21,7 @@ enum Plan {
     /// This name goes, the image stays without.
     Strip(String),
     /// All names go, and the image.
-    Delete(Vec<String>),
+    Delete(Vec<String>, Digest),
 }
 
 /// What a text means where it may mean several names of one image.
@@ -117,7 +117,7 @@ impl Names {
                 ),
             ));
         }
-        Ok(Plan::Delete(all.names))
+        Ok(Plan::Delete(all.names, all.image))
     }
 }
 
@@ -192,13 +192,12 @@ impl Inner {
         };
         let mut removed = Vec::new();
         let untagged = |name: &String| Removed::Untagged(familiar(name));
-        let image = self.resolve(text)?.descriptor.digest;
         self.rename(&changes, |names| match &plan {
             Plan::Strip(name) => {
                 names.strip(name);
                 removed.push(untagged(name));
             }
-            Plan::Untag(list) | Plan::Delete(list) => {
+            Plan::Untag(list) | Plan::Delete(list, _) => {
                 for name in list {
                     names.remove(name);
                     if !is_nameless(name) {
@@ -208,7 +207,7 @@ impl Inner {
             }
         })?;
         drop(changes);
-        if matches!(plan, Plan::Delete(_)) {
+        if let Plan::Delete(_, image) = plan {
             removed.push(Removed::Deleted(image));
             self.collect_garbage();
         }
@@ -243,6 +242,10 @@ mod tests {
         names
     }
 
+    fn deleted(names: Vec<String>) -> Plan {
+        Plan::Delete(names, id())
+    }
+
     fn id() -> Digest {
         Digest::of(CONTENT.as_bytes())
     }
@@ -263,18 +266,18 @@ mod tests {
 
     #[test]
     fn the_last_name_takes_the_image_with_it() {
-        check(&["a"], "a", false, Ok(Plan::Delete(full(&["a:latest"]))));
+        check(&["a"], "a", false, Ok(deleted(full(&["a:latest"]))));
         check(
             &["a"],
             &id().hex()[..12],
             false,
-            Ok(Plan::Delete(full(&["a:latest"]))),
+            Ok(deleted(full(&["a:latest"]))),
         );
         check(
             &[""],
             id().as_str(),
             false,
-            Ok(Plan::Delete(vec![id().to_string()])),
+            Ok(deleted(vec![id().to_string()])),
         );
     }
 
@@ -301,7 +304,7 @@ mod tests {
             &["a", "b"],
             &id().hex()[..12],
             true,
-            Ok(Plan::Delete(full(&["a:latest", "b:latest"]))),
+            Ok(deleted(full(&["a:latest", "b:latest"]))),
         );
     }
 
@@ -309,25 +312,15 @@ mod tests {
     fn a_tag_and_a_digest_of_one_repository_go_together() {
         let digested = format!("a@{}", id());
         let both = full(&["a:latest", &digested]);
-        check(
-            &["a", &digested],
-            "a",
-            false,
-            Ok(Plan::Delete(both.clone())),
-        );
+        check(&["a", &digested], "a", false, Ok(deleted(both.clone())));
         check(
             &["a", &digested],
             &digested,
             false,
-            Ok(Plan::Delete(both.clone())),
+            Ok(deleted(both.clone())),
         );
-        check(&["a", &digested], id().hex(), false, Ok(Plan::Delete(both)));
-        check(
-            &["a"],
-            &digested,
-            false,
-            Ok(Plan::Delete(full(&["a:latest"]))),
-        );
+        check(&["a", &digested], id().hex(), false, Ok(deleted(both)));
+        check(&["a"], &digested, false, Ok(deleted(full(&["a:latest"]))));
     }
 
     #[test]

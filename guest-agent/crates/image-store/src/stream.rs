@@ -1,7 +1,7 @@
 //! Streams between the async world and threads that may block, and through hashes and decoders.
 
 use std::{
-    io::{self, Cursor, Read},
+    io::{self, Cursor, Read, Write},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -157,7 +157,9 @@ impl Compression {
 }
 
 /// Unpacks gzip and zstd, told by the first bytes; anything else is passed on as it is.
-pub(crate) fn decoder<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decoder<'a>(
+    mut reader: impl Read + 'a,
+) -> io::Result<(Compression, Box<dyn Read + 'a>)> {
     let mut head = [0; 4];
     let mut count = 0;
     while count < head.len() {
@@ -169,17 +171,91 @@ pub(crate) fn decoder<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read
     let compression = Compression::of(&head[..count]);
     let whole = Read::chain(Read::take(Cursor::new(head), count as u64), reader);
     let whole = io::BufReader::with_capacity(64 << 10, whole);
-    Ok(match compression {
+    let decoder: Box<dyn Read + 'a> = match compression {
         Compression::None => Box::new(whole),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+    };
+    Ok((compression, decoder))
+}
+
+/// Runs a writer in a thread of its own, ahead of the reader of what it writes. An error of the writer is its result only; the reader sees an end, and must not
+/// take that for a good one.
+pub(crate) fn ahead<W: Send, R>(
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<W> + Send,
+    read: impl FnOnce(AheadReader) -> R,
+) -> (R, io::Result<W>) {
+    let (full, chunks) = std::sync::mpsc::sync_channel(CHUNKS);
+    let (used, spares) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let sink = AheadWriter { full, spares };
+            let mut sink = io::BufWriter::with_capacity(CHUNK_BYTES, sink);
+            let result = write(&mut sink);
+            result.and_then(|result| sink.flush().map(|()| result))
+        });
+        let read = read(AheadReader {
+            chunks,
+            used,
+            chunk: Vec::new(),
+            position: 0,
+        });
+        let written = writer
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread ahead was lost")));
+        (read, written)
     })
+}
+
+struct AheadWriter {
+    full: std::sync::mpsc::SyncSender<Vec<u8>>,
+    spares: std::sync::mpsc::Receiver<Vec<u8>>,
+}
+
+impl Write for AheadWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let mut chunk = self.spares.try_recv().unwrap_or_default();
+        chunk.clear();
+        chunk.extend_from_slice(buffer);
+        self.full
+            .send(chunk)
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The reader's end of [`ahead`].
+pub(crate) struct AheadReader {
+    chunks: std::sync::mpsc::Receiver<Vec<u8>>,
+    used: std::sync::mpsc::Sender<Vec<u8>>,
+    chunk: Vec<u8>,
+    position: usize,
+}
+
+impl Read for AheadReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.chunk.len() {
+            let Ok(next) = self.chunks.recv() else {
+                return Ok(0);
+            };
+            // The writer being gone needs no spare.
+            let _ = self.used.send(std::mem::replace(&mut self.chunk, next));
+            self.position = 0;
+        }
+        let left = &self.chunk[self.position..];
+        let count = left.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&left[..count]);
+        self.position += count;
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
@@ -201,6 +277,7 @@ mod tests {
             let mut read = Vec::new();
             decoder(bytes)
                 .expect("decoder")
+                .1
                 .read_to_end(&mut read)
                 .expect("read");
             assert_eq!(read, expected);
@@ -210,7 +287,7 @@ mod tests {
     #[test]
     fn cut_streams_are_errors() {
         let zstd = zstd::encode_all(&b"some bytes".repeat(100)[..], 3).expect("packed");
-        let mut reader = decoder(&zstd[..zstd.len() - 3]).expect("decoder");
+        let (_, mut reader) = decoder(&zstd[..zstd.len() - 3]).expect("decoder");
         assert!(reader.read_to_end(&mut Vec::new()).is_err());
     }
 }

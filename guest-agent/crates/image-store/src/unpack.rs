@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashSet,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
@@ -25,6 +25,7 @@ use tar::{Archive, Entry, EntryType};
 use crate::{
     bounded::Bounded,
     root::{Root, children, remove_all},
+    stream::CHUNK_BYTES,
 };
 
 /// Longest name in an archive. Linux: include/uapi/linux/limits.h, PATH_MAX.
@@ -94,6 +95,7 @@ pub fn unpack(
         is_root: rustix::process::geteuid().is_root(),
         made: HashSet::new(),
         folders: Vec::new(),
+        buffer: vec![0; CHUNK_BYTES],
     };
     let (tar, bound) = Bounded::new(tar);
     let mut archive = Archive::new(tar);
@@ -117,6 +119,7 @@ struct Layer {
     made: HashSet<PathBuf>,
     /// Times of folders are set at the end: making what is in them changes them.
     folders: Vec<(PathBuf, u64)>,
+    buffer: Vec<u8>,
 }
 
 /// Owner, mode, times and attributes of an entry.
@@ -225,7 +228,7 @@ impl Layer {
                     | OFlags::CLOEXEC;
                 let file = openat(folder, name, flags, Mode::from(0o600))?;
                 let mut file = std::fs::File::from(file);
-                let copied = io::copy(entry, &mut file)?;
+                let copied = self.copy(entry, &mut file)?;
                 if copied != entry.size() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -264,6 +267,19 @@ impl Layer {
                 Ok(0)
             }
             _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// In large pieces: file systems have a price for each.
+    fn copy(&mut self, from: &mut impl Read, to: &mut impl Write) -> io::Result<u64> {
+        let mut copied = 0;
+        loop {
+            let count = from.read(&mut self.buffer)?;
+            if count == 0 {
+                return Ok(copied);
+            }
+            to.write_all(&self.buffer[..count])?;
+            copied += count as u64;
         }
     }
 

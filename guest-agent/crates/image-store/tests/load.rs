@@ -339,6 +339,17 @@ async fn content_that_does_not_fit_its_digests_is_refused() {
     let tar = layer(&[("a", "1")]);
     let wrong = Image::from_parts(image.config.clone(), vec![tar], vec![]);
     check_refused(wrong.archive(&["a"]), "its config says").await;
+    // A packed layer that ends early, and one whose checksum is wrong.
+    let tar = layer(&[("a", &"x".repeat(3000))]);
+    let whole = Image::with(std::slice::from_ref(&tar), Packed::Gzip, ARCH);
+    let packed = &whole.layers[0];
+    let mut flipped = packed.clone();
+    let checksum = flipped.len() - 8;
+    flipped[checksum] ^= 1;
+    for bytes in [packed[..packed.len() - 9].to_vec(), flipped] {
+        let wrong = Image::from_parts(whole.config.clone(), vec![bytes], vec![]);
+        check_refused(wrong.archive(&["a"]), "layer sha256:").await;
+    }
     // More layers than diff IDs.
     let layers = [image.layers.clone(), image.layers.clone()].concat();
     let wrong = Image::from_parts(image.config.clone(), layers, vec![]);
