@@ -8,8 +8,13 @@
 
 use std::{
     collections::HashSet,
+    ffi::OsStr,
+    fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -25,6 +30,7 @@ use tar::{Archive, Entry, EntryType};
 use crate::{
     bounded::Bounded,
     root::{Root, children, remove_all},
+    sparse::{Holes, MAX_ZEROS_BYTES, Sparse},
     stream::CHUNK_BYTES,
 };
 
@@ -133,7 +139,11 @@ struct Metadata {
 
 impl Layer {
     fn take(&mut self, entry: &mut Entry<'_, impl Read>, count: u64) -> Result<u64, UnpackError> {
-        let raw = entry.path_bytes().into_owned();
+        let mut sparse = Sparse::of(entry).map_err(UnpackError::Archive)?;
+        let raw = match sparse.as_mut().and_then(|sparse| sparse.name.take()) {
+            Some(name) => name,
+            None => entry.path_bytes().into_owned(),
+        };
         let shown: String = String::from_utf8_lossy(&raw).chars().take(200).collect();
         let wrong = |reason| UnpackError::Entry {
             name: shown.clone(),
@@ -145,7 +155,7 @@ impl Layer {
         if raw.len() > MAX_NAME_BYTES {
             return Err(wrong("the name is too long"));
         }
-        let path = clean(&entry.path().map_err(UnpackError::Archive)?)
+        let path = clean(Path::new(OsStr::from_bytes(&raw)))
             .ok_or_else(|| wrong("the name leads upward"))?;
         let Some(name) = path.file_name().map(PathBuf::from) else {
             // The root itself: only its metadata.
@@ -163,7 +173,7 @@ impl Layer {
                 });
         };
         let parent = path.parent().unwrap_or(Path::new("")).to_owned();
-        let made = self.make(entry, &path, &parent, &name);
+        let made = self.make(entry, sparse, &path, &parent, &name);
         made.map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => UnpackError::Archive(source),
             io::ErrorKind::Unsupported => wrong("it is of a kind that layers do not have"),
@@ -177,6 +187,7 @@ impl Layer {
     fn make(
         &mut self,
         entry: &mut Entry<'_, impl Read>,
+        sparse: Option<Sparse>,
         path: &Path,
         parent: &Path,
         name: &Path,
@@ -227,11 +238,8 @@ impl Layer {
                     | OFlags::NOFOLLOW
                     | OFlags::CLOEXEC;
                 let file = openat(folder, name, flags, Mode::from(0o600))?;
-                let mut file = std::fs::File::from(file);
-                let copied = self.copy(entry, &mut file)?;
-                if copied != entry.size() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+                let mut file = File::from(file);
+                let copied = self.fill(entry, sparse, kind, &mut file)?;
                 self.dress(file.as_fd(), &metadata)?;
                 set_time(folder, name, metadata.seconds)?;
                 Ok(copied)
@@ -268,6 +276,34 @@ impl Layer {
             }
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// Writes a file's content; tells how much of it is data.
+    fn fill(
+        &mut self,
+        entry: &mut Entry<'_, impl Read>,
+        sparse: Option<Sparse>,
+        kind: EntryType,
+        file: &mut File,
+    ) -> io::Result<u64> {
+        if let Some(sparse) = sparse {
+            return sparse.write(entry, file, &mut self.buffer);
+        }
+        let size = entry.size();
+        let (copied, data) = if kind == EntryType::GNUSparse {
+            if size > MAX_ZEROS_BYTES {
+                return Err(Errno::FBIG.into());
+            }
+            let mut holes = Holes::new(file);
+            (self.copy(entry, &mut holes)?, holes.finish()?)
+        } else {
+            let copied = self.copy(entry, file)?;
+            (copied, copied)
+        };
+        if copied != size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(data)
     }
 
     /// In large pieces: file systems have a price for each.

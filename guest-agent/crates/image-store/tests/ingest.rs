@@ -93,7 +93,7 @@ async fn a_pull_by_digest_names_the_digest() {
 #[tokio::test]
 async fn a_blob_goes_on_where_it_broke_off() {
     let fixture = Fixture::new();
-    let bytes = b"0123456789".repeat(300_000);
+    let bytes = b"0123456789".repeat(800_000);
     let descriptor = descriptor(LAYER, &bytes);
     let half = bytes.len() / 2;
     {
