@@ -23,6 +23,8 @@ pub(crate) enum Message {
     Go,
     /// Child: it cannot, and why.
     Failed(String),
+    /// Helper of an exec: the process, by its number.
+    Child(i32),
 }
 
 /// One end.
@@ -46,6 +48,7 @@ impl Channel {
         let bytes = match message {
             Message::Ready => b"R".to_vec(),
             Message::Go => b"G".to_vec(),
+            Message::Child(pid) => [b"C".as_slice(), &pid.to_ne_bytes()].concat(),
             Message::Failed(text) => {
                 let mut end = text.len().min(MAX_BYTES - 1);
                 while !text.is_char_boundary(end) {
@@ -96,6 +99,10 @@ impl Channel {
             Some((b'R', _)) => Message::Ready,
             Some((b'G', _)) => Message::Go,
             Some((b'E', text)) => Message::Failed(String::from_utf8_lossy(text).into_owned()),
+            Some((b'C', number)) => match number.try_into() {
+                Ok(number) => Message::Child(i32::from_ne_bytes(number)),
+                Err(_) => return Err(io::ErrorKind::InvalidData.into()),
+            },
             Some(_) => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(Some((message, descriptor)))

@@ -23,9 +23,11 @@ mod child;
 mod container;
 mod device_filter;
 mod error;
+mod exec;
 mod seccomp;
 mod sys;
 
 pub use cgroup::Cgroup;
 pub use container::{Container, CreateOptions, Root, Stdio};
 pub use error::{CreateError, StartError};
+pub use exec::{Exec, ExecOptions};

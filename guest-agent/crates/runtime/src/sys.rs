@@ -49,6 +49,50 @@ pub(crate) fn clone_into(namespaces: u64, cgroup: BorrowedFd<'_>) -> io::Result<
     }
 }
 
+/// Makes a child of this process's parent.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn clone_sibling() -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: clone_args is plain numbers; all zeroes is valid.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = u64::from((libc::CLONE_PIDFD | libc::CLONE_PARENT).cast_unsigned());
+    arguments.pidfd = &raw mut pidfd as u64;
+    // SAFETY: without CLONE_VM the child is a copy, like fork's; the arguments live until the call returns and have their own size.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(Cloned::Child),
+        // SAFETY: the kernel has just opened this descriptor for us.
+        Ok(pid) if pid > 0 => Ok(Cloned::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Enters every namespace of a process, its root and a pid namespace for children.
+///
+/// # Errors
+/// What the kernel says: the process is gone.
+pub(crate) fn enter_namespaces(process: BorrowedFd<'_>) -> io::Result<()> {
+    let all = libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET;
+    // SAFETY: plain numbers; the caller is a process with one thread.
+    match unsafe { libc::setns(process.as_raw_fd(), all) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Linux: include/uapi/linux/sched.h.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 

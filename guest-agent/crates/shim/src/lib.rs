@@ -1,7 +1,14 @@
-//! One small process a container: stdio, logs, exit status.
+//! One small process a container: stdio, logs, exit status. And the engine's side of it.
 //!
-//! Standing so far are the two formats it speaks, both pure: [`log`] is what goes to disk, [`frame`] what attached clients receive. The process
-//! itself, its spawner and the client behind `engine::ports::containers::Shims` are not here yet.
+//! ```text
+//!   engine ─ Shims (client) ─► spawner ─ fork ─► shim ─ runtime ─► container
+//!      └────── Shim (client) ── socket ────────────┘ └─► <id>-json.log ─► Logs (reader) ─ engine
+//! ```
 
+pub mod client;
 pub mod frame;
 pub mod log;
+mod process;
+mod protocol;
+pub mod spawner;
+mod sys;

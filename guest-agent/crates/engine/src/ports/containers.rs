@@ -29,10 +29,10 @@ pub struct LaunchRequest {
     pub stdin_once: bool,
     /// Where output is kept.
     pub log: LogTarget,
-    /// Run by this OCI runtime binary instead of our own.
-    pub external_runtime: Option<PathBuf>,
-    /// Run docker-init as PID 1.
-    pub init: bool,
+    /// Rows and columns of a terminal at first.
+    pub terminal_size: (u16, u16),
+    /// The container's folder on the data disk: output for a client that stalls waits there.
+    pub folder: PathBuf,
 }
 
 /// A container's log driver.
@@ -95,8 +95,6 @@ pub struct ExecRequest {
     pub process: oci_spec::runtime::Process,
     /// Streams for the client; all false: detached.
     pub attach: AttachRequest,
-    /// Nothing of the exec's privileges is bounded by the container's.
-    pub privileged: bool,
 }
 
 /// What is left of a container after the engine comes back.
@@ -127,6 +125,9 @@ pub trait Shims: Send + Sync {
 
     /// Finds what became of a container that was running when the engine ended.
     async fn recover(&self, id: &ContainerId) -> Result<Recovered>;
+
+    /// Kills whatever is left in a container's cgroup (path below the hierarchy's root) and removes it: its shim was killed. Idempotent.
+    async fn sweep(&self, id: &ContainerId, cgroup: &std::path::Path) -> Result<()>;
 
     /// Removes what the shim kept on disk (socket, exit file, bundle). Idempotent.
     async fn forget(&self, id: &ContainerId) -> Result<()>;

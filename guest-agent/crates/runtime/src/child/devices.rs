@@ -166,6 +166,23 @@ pub(super) fn terminal(root: &RootFolder, rows: u16, columns: u16) -> Result<Ter
     Ok(Terminal { inside, outside })
 }
 
+/// Opens a terminal in the devpts of the container this process is in.
+pub(super) fn terminal_inside(rows: u16, columns: u16) -> Result<Terminal, Failure> {
+    let failed = |error| Failure::of("open a terminal", error);
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let outside = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(failed)?;
+    unlockpt(&outside).map_err(failed)?;
+    let inside = ioctl_tiocgptpeer(&outside).map_err(failed)?;
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&outside, size).map_err(failed)?;
+    Ok(Terminal { inside, outside })
+}
+
 /// The other end of a terminal, without a path that could be exchanged.
 fn ioctl_tiocgptpeer(outside: &OwnedFd) -> Result<OwnedFd, Errno> {
     rustix::pty::ioctl_tiocgptpeer(

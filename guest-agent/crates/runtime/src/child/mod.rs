@@ -164,7 +164,7 @@ fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
     identity::set_host_name(plan.spec)?;
     let terminal = view_of_files(plan)?;
     identity::set_limits(plan.process)?;
-    let own_end = attach_stdio(plan, terminal)?;
+    let own_end = attach_stdio(plan.stdio, terminal)?;
     // From here on nothing that the caller had open survives exec, on whatever way it is reached (CVE-2024-21626).
     sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
     identity::drop_privileges(plan.process, plan.filter.as_ref())?;
@@ -182,6 +182,52 @@ fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
     // As late as can be where that is allowed: the filter need not let pass what led here.
     if plan.process.no_new_privileges().unwrap_or(false) {
         identity::install(plan.filter.as_ref())?;
+    }
+    Err(program.execute())
+}
+
+/// Becomes a process of a running container, whose namespaces this process is in, or dies.
+pub(crate) fn exec_main(
+    process: &Process,
+    stdio: &Stdio<'_>,
+    filter: Option<&Filter>,
+    channel: &Channel,
+) -> ! {
+    if let Err(Failure(text)) = exec_run(process, stdio, filter, channel) {
+        // Without a parent there is nobody to tell.
+        let _ = channel.send(&Message::Failed(text), None);
+    }
+    sys::exit(1)
+}
+
+fn exec_run(
+    process: &Process,
+    stdio: &Stdio<'_>,
+    filter: Option<&Filter>,
+    channel: &Channel,
+) -> Result<(), Failure> {
+    sys::reset_signals();
+    rustix::process::setsid().map_err(|error| Failure::of("setsid", error))?;
+    if let Some(score) = process.oom_score_adj() {
+        std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .map_err(|error| Failure::of("set oom_score_adj", error))?;
+    }
+    let terminal = match stdio {
+        Stdio::Terminal { rows, columns } => Some(devices::terminal_inside(*rows, *columns)?),
+        Stdio::Streams(_) => None,
+    };
+    identity::set_limits(process)?;
+    let own_end = attach_stdio(stdio, terminal)?;
+    sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
+    identity::drop_privileges(process, filter)?;
+    program::enter_folder(process)?;
+    let program = program::find(process)?;
+    channel
+        .send(&Message::Ready, own_end.as_ref().map(AsFd::as_fd))
+        .map_err(|error| Failure::of("tell the parent", error))?;
+    drop(own_end);
+    if process.no_new_privileges().unwrap_or(false) {
+        identity::install(filter)?;
     }
     Err(program.execute())
 }
@@ -223,11 +269,11 @@ fn pivot(root: &root::RootFolder) -> Result<(), Failure> {
 
 /// Connects 0, 1 and 2; gives what the caller keeps of a terminal.
 fn attach_stdio(
-    plan: &Plan<'_>,
+    stdio: &Stdio<'_>,
     terminal: Option<devices::Terminal>,
 ) -> Result<Option<OwnedFd>, Failure> {
     let failed = |error: rustix::io::Errno| Failure::of("connect standard streams", error);
-    match (plan.stdio, terminal) {
+    match (stdio, terminal) {
         (Stdio::Streams([input, output, errors]), _) => {
             // Copies first: one of them may itself be 0, 1 or 2.
             let copies =

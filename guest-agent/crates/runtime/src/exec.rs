@@ -1,0 +1,156 @@
+//! One more process in a running container.
+//!
+//! ```text
+//!   caller ── clone3(into cgroup) ─► helper: setns(pidfd, all) ── clone3(CLONE_PARENT) ─► process: terminal, user, exec
+//!      ◄─────────── pid and pidfd of the process ──┘ (ends)                                  │ its parent is the caller
+//!      ◄─────────── terminal, then end of channel, or why not ───────────────────────────────┘
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::{Process, Spec};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
+
+use crate::{
+    cgroup::Cgroup,
+    channel::{Channel, Message},
+    child,
+    container::Stdio,
+    error::CreateError,
+    seccomp::{self, Filter},
+    sys::{self, Cloned},
+};
+
+/// What is run, and where.
+#[derive(Debug)]
+pub struct ExecOptions<'a> {
+    /// The container's spec: its seccomp filter holds here too.
+    pub spec: &'a Spec,
+    /// What to run.
+    pub process: &'a Process,
+    /// The container's first process.
+    pub container: BorrowedFd<'a>,
+    /// The container's group.
+    pub cgroup: &'a Cgroup,
+    /// Standard streams.
+    pub stdio: Stdio<'a>,
+}
+
+/// A process that runs in a container besides its first one. The caller is its parent and reaps it.
+#[derive(Debug)]
+pub struct Exec {
+    pid: i32,
+    pidfd: OwnedFd,
+    terminal: Option<OwnedFd>,
+}
+
+impl Exec {
+    /// Runs it; returns once exec has succeeded.
+    ///
+    /// # Errors
+    /// [`CreateError::Child`] has the text clients of Docker know, e.g. `exec: "nope": executable file not found in $PATH`. Nothing is left
+    /// to reap then.
+    pub fn start(options: &ExecOptions<'_>) -> Result<Self, CreateError> {
+        let system = |what| move |source| CreateError::System { what, source };
+        if options.process.args().as_ref().is_none_or(Vec::is_empty) {
+            return Err(CreateError::Invalid("no program to run".to_owned()));
+        }
+        let filter = options
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.seccomp().as_ref())
+            .map(seccomp::compile)
+            .transpose()
+            .map_err(|error| CreateError::Invalid(error.to_string()))?;
+        let group = options.cgroup.open().map_err(system("open the cgroup"))?;
+        let (ours, theirs) = Channel::pair().map_err(system("make a socket pair"))?;
+        let helper = match sys::clone_into(0, group.as_fd()).map_err(system("clone3"))? {
+            Cloned::Child => {
+                drop(ours);
+                helper_main(options, filter.as_ref(), &theirs)
+            }
+            Cloned::Parent(pid, _) => pid,
+        };
+        drop(theirs);
+        let heard = hear(&ours);
+        reap(helper);
+        heard.map_err(system("hear the process"))?
+    }
+
+    /// Its number, in the caller's pid namespace.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The caller's end of the terminal; once.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
+    /// Sends a signal to it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> std::io::Result<()> {
+        Ok(pidfd_send_signal(&self.pidfd, signal)?)
+    }
+}
+
+fn hear(channel: &Channel) -> std::io::Result<Result<Exec, CreateError>> {
+    let mut exec: Option<Exec> = None;
+    loop {
+        match (channel.receive()?, &mut exec) {
+            (Some((Message::Child(pid), Some(pidfd))), _) => {
+                exec = Some(Exec {
+                    pid,
+                    pidfd,
+                    terminal: None,
+                });
+            }
+            (Some((Message::Ready, terminal)), Some(exec)) => exec.terminal = terminal,
+            (Some((Message::Failed(text), _)), _) => {
+                if let Some(exec) = exec {
+                    reap(exec.pid);
+                }
+                return Ok(Err(CreateError::Child(text)));
+            }
+            (Some(_), _) => return Err(std::io::ErrorKind::InvalidData.into()),
+            // Closed by exec, or by death: the caller learns of that from the pidfd.
+            (None, _) => {
+                return Ok(exec.ok_or_else(|| {
+                    CreateError::Child("the container ended before the process ran".to_owned())
+                }));
+            }
+        }
+    }
+}
+
+fn reap(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+    }
+}
+
+fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Channel) -> ! {
+    let entered = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(std::io::Error::from)
+        .and_then(|()| sys::enter_namespaces(options.container));
+    let failed = match entered.and_then(|()| sys::clone_sibling()) {
+        Ok(Cloned::Child) => child::exec_main(options.process, &options.stdio, filter, channel),
+        Ok(Cloned::Parent(pid, pidfd)) => {
+            // Without a parent there is nobody to tell.
+            let _ = channel.send(&Message::Child(pid), Some(pidfd.as_fd()));
+            sys::exit(0)
+        }
+        Err(error) => error,
+    };
+    let text = format!("enter the container's namespaces: {failed}");
+    let _ = channel.send(&Message::Failed(text), None);
+    sys::exit(1)
+}
