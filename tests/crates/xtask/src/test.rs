@@ -72,6 +72,15 @@ fn run_lane(lane: Lane) -> Result<()> {
                 "--test",
                 "bundle",
             ])?;
+            cargo(&[
+                "test",
+                "--quiet",
+                "--locked",
+                "--package",
+                "shim",
+                "--test",
+                "shim",
+            ])?;
             // Our engine joins when it runs containers; until then its checks are run by hand (CONTRIBUTING.md).
             cargo_with(
                 &["test", "--quiet", "--locked", "--package", "test-api"],
