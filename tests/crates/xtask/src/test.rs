@@ -63,24 +63,21 @@ fn run_lane(lane: Lane) -> Result<()> {
             ])
         }
         Lane::Native => {
-            cargo(&[
-                "test",
-                "--quiet",
-                "--locked",
-                "--package",
-                "runtime",
-                "--test",
-                "bundle",
-            ])?;
-            cargo(&[
-                "test",
-                "--quiet",
-                "--locked",
-                "--package",
-                "shim",
-                "--test",
-                "shim",
-            ])?;
+            for (package, test) in [
+                ("runtime", "bundle"),
+                ("shim", "shim"),
+                ("network", "sandbox"),
+            ] {
+                cargo(&[
+                    "test",
+                    "--quiet",
+                    "--locked",
+                    "--package",
+                    package,
+                    "--test",
+                    test,
+                ])?;
+            }
             // Our engine joins when it runs containers; until then its checks are run by hand (CONTRIBUTING.md).
             cargo_with(
                 &["test", "--quiet", "--locked", "--package", "test-api"],
