@@ -24,6 +24,7 @@ mod container;
 mod device_filter;
 mod error;
 mod exec;
+pub mod protect;
 mod seccomp;
 mod sys;
 

@@ -16,11 +16,12 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 
 use crate::{process, sys};
 
-/// Serves until the engine is gone.
+/// Serves until the engine is gone. Begins by running this program anew, with the same arguments, from a read-only mount.
 ///
 /// # Errors
-/// The socket broke.
+/// The socket broke, or the program cannot be protected from containers.
 pub fn run() -> io::Result<()> {
+    runtime::protect::protect(std::env::args_os().skip(1))?;
     sys::reap_children_by_kernel(true);
     sys::ignore_broken_pipes();
     let engine = std::io::stdin();

@@ -93,6 +93,8 @@ fn main() -> ExitCode {
         an_end_without_an_engine_is_remembered,
         a_client_that_never_reads_holds_nobody_up,
         a_killed_container_leaves_no_group,
+        no_container_can_write_into_the_shims_program,
+        a_user_may_open_its_streams_and_gets_its_folder,
     );
     drop(bed);
     println!("{passed} passed, {failed} failed");
@@ -404,4 +406,57 @@ async fn a_killed_container_leaves_no_group(bed: &Bed) {
     shim.delete().await.expect("deleted");
     assert!(!group.exists());
     assert_eq!(exited(&shim).await, 137);
+}
+
+async fn no_container_can_write_into_the_shims_program(bed: &Bed) {
+    let shims = bed.shims();
+    let shim = shims
+        .launch(bed.request(9, &["true"]))
+        .await
+        .expect("launched");
+    // Until its program runs, the container's first process is a copy of the shim.
+    let pids = shim.pids().await.expect("listed");
+    assert_eq!(pids.len(), 1);
+    // With truncation the mount is asked first, and only then whether the file runs.
+    let opened = fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(format!("/proc/{}/exe", pids[0]));
+    let error = opened.expect_err("it was opened");
+    assert_eq!(
+        error.kind(),
+        std::io::ErrorKind::ReadOnlyFilesystem,
+        "{error}"
+    );
+    shim.delete().await.expect("deleted");
+}
+
+async fn a_user_may_open_its_streams_and_gets_its_folder(bed: &Bed) {
+    let shims = bed.shims();
+    let mut request = bed.request(
+        10,
+        &[
+            "sh",
+            "-c",
+            "pwd >/proc/self/fd/1; echo err >/proc/self/fd/2",
+        ],
+    );
+    let mut spec = spec(&[
+        "sh",
+        "-c",
+        "pwd >/proc/self/fd/1; echo err >/proc/self/fd/2",
+    ]);
+    spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    spec["process"]["cwd"] = json!("/tmp/not/there/yet");
+    request.spec = serde_json::from_value(spec).expect("a spec");
+    let shim = shims.launch(request).await.expect("launched");
+    let mut client = shim.attach(ALL).await.expect("attached");
+    shim.start().await.expect("started");
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.expect("read");
+    assert_eq!(
+        unframe(&bytes),
+        ("/tmp/not/there/yet\n".to_owned(), "err\n".to_owned())
+    );
+    assert_eq!(exited(&shim).await, 0);
 }

@@ -58,6 +58,27 @@ fn limit_number(name: &str) -> Option<u32> {
         .and_then(|index| u32::try_from(index).ok())
 }
 
+/// Gives the standard streams to the program's user, who may open `/dev/stdout` then. Only pipes and terminals: a file or a device that
+/// somebody else owns stays theirs.
+pub(super) fn own_streams(process: &Process) -> Result<(), Failure> {
+    use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
+    let user = process.user();
+    for stream in [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ] {
+        let failed = |error| Failure::of("give a standard stream to the user", error);
+        let found = fstat(stream).map_err(failed)?;
+        let kind = FileType::from_raw_mode(found.st_mode);
+        let terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(stream);
+        if found.st_uid != user.uid() && (kind == FileType::Fifo || terminal) {
+            fchown(stream, Some(Uid::from_raw(user.uid())), None::<Gid>).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// Becomes the spec's user with the spec's capabilities, for good.
 pub(super) fn drop_privileges(process: &Process, filter: Option<&Filter>) -> Result<(), Failure> {
     // Without no_new_privs a filter wants CAP_SYS_ADMIN, which is about to go.

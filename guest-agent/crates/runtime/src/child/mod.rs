@@ -165,8 +165,11 @@ fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
     let terminal = view_of_files(plan)?;
     identity::set_limits(plan.process)?;
     let own_end = attach_stdio(plan.stdio, terminal)?;
+    identity::own_streams(plan.process)?;
     // From here on nothing that the caller had open survives exec, on whatever way it is reached (CVE-2024-21626).
     sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
+    // As root: its user may not be allowed to make it.
+    program::make_folder(plan.process)?;
     identity::drop_privileges(plan.process, plan.filter.as_ref())?;
     program::enter_folder(plan.process)?;
     let program = program::find(plan.process)?;
@@ -218,6 +221,7 @@ fn exec_run(
     };
     identity::set_limits(process)?;
     let own_end = attach_stdio(stdio, terminal)?;
+    identity::own_streams(process)?;
     sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
     identity::drop_privileges(process, filter)?;
     program::enter_folder(process)?;

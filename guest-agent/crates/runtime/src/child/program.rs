@@ -23,7 +23,18 @@ pub(super) struct Program {
     environment: Vec<CString>,
 }
 
-/// Enters the working folder, making it when it is missing.
+/// Makes the working folder when it is missing.
+pub(super) fn make_folder(process: &Process) -> Result<(), Failure> {
+    let folder = process.cwd();
+    match stat(folder) {
+        Err(Errno::NOENT) => std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::of(format!("mkdir {}", folder.display()), error)),
+        // What else is wrong with it shows when it is entered.
+        _ => Ok(()),
+    }
+}
+
+/// Enters the working folder.
 pub(super) fn enter_folder(process: &Process) -> Result<(), Failure> {
     let folder = process.cwd();
     let failed = |error: Errno| {
@@ -35,15 +46,7 @@ pub(super) fn enter_folder(process: &Process) -> Result<(), Failure> {
             error,
         )
     };
-    match rustix::process::chdir(folder) {
-        Ok(()) => {}
-        Err(Errno::NOENT) => {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Failure::of(format!("mkdir {}", folder.display()), error))?;
-            rustix::process::chdir(folder).map_err(failed)?;
-        }
-        Err(error) => return Err(failed(error)),
-    }
+    rustix::process::chdir(folder).map_err(failed)?;
     // A folder that is not below the root would show what is outside of it (CVE-2024-21626).
     match rustix::process::getcwd(Vec::new()) {
         Ok(now) if now.as_bytes().starts_with(b"/") => Ok(()),
