@@ -1,7 +1,9 @@
 //! System calls that no safe crate wraps.
 #![expect(unsafe_code, reason = "raw system calls, one a function")]
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
+
+use tokio::io::unix::AsyncFd;
 
 /// Makes a copy of this process. True in the copy.
 ///
@@ -39,4 +41,10 @@ pub(crate) fn signal(pid: u32, signal: i32) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Lets tokio wait for a descriptor.
+pub(crate) fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is made here, so it stays open and the same as long as that lives.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }
