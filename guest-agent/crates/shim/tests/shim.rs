@@ -93,6 +93,7 @@ fn main() -> ExitCode {
         an_end_without_an_engine_is_remembered,
         a_client_that_never_reads_holds_nobody_up,
         a_killed_container_leaves_no_group,
+        a_killed_shim_is_told_and_its_container_swept,
         no_container_can_write_into_the_shims_program,
         a_user_may_open_its_streams_and_gets_its_folder,
     );
@@ -459,4 +460,26 @@ async fn a_user_may_open_its_streams_and_gets_its_folder(bed: &Bed) {
         ("/tmp/not/there/yet\n".to_owned(), "err\n".to_owned())
     );
     assert_eq!(exited(&shim).await, 0);
+}
+
+async fn a_killed_shim_is_told_and_its_container_swept(bed: &Bed) {
+    let shims = bed.shims();
+    let request = bed.request(11, &["sleep", "600"]);
+    let id = request.id.clone();
+    let group = Path::new("docker").join(id.as_str());
+    let shim = shims.launch(request).await.expect("launched");
+    let pid = shim.start().await.expect("started");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"));
+    let parent: i32 = parent.expect("a parent").parse().expect("a number");
+    let parent = rustix::process::Pid::from_raw(parent).expect("a process");
+    rustix::process::kill_process(parent, rustix::process::Signal::KILL).expect("killed");
+    assert_eq!(shim.next_event().await, ShimEvent::Lost);
+    assert!(matches!(
+        shims.recover(&id).await.expect("asked"),
+        Recovered::Unknown
+    ));
+    shims.sweep(&id, &group).await.expect("swept");
+    assert!(!bed.cgroup_root.join(&group).exists());
+    shims.sweep(&id, &group).await.expect("nothing to do");
 }
