@@ -165,7 +165,9 @@ impl Local {
         let mut addresses = Addresses::new(bridge.subnet, bridge.gateway);
         let mut sandboxes = HashMap::new();
         for record in record::load_all(&records)? {
-            addresses_of(&record).for_each(|address| addresses.mark(address));
+            if let Some(address) = record.address {
+                addresses.mark(address);
+            }
             publisher.mark(&record.published);
             if loaded && let Err(error) = publisher.lead(&record.elements()) {
                 tracing::warn!(%error, "publish ports of an earlier engine");
@@ -214,10 +216,6 @@ fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
         (!range.is_empty()).then_some(range)
     };
     read().unwrap_or(49153..=65535)
-}
-
-fn addresses_of(record: &Record) -> impl Iterator<Item = Ipv4Addr> {
-    record.address.into_iter()
 }
 
 /// Pins without a record: an earlier engine's warm ones, or of a connect that it did not live to end. Their links go with them.

@@ -26,27 +26,12 @@ pub(crate) enum Cloned {
 /// # Errors
 /// What the kernel says.
 pub(crate) fn clone_into(namespaces: u64, cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
-    let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain numbers; all zeroes is valid.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = namespaces | libc::CLONE_PIDFD as u64 | CLONE_INTO_CGROUP;
-    arguments.pidfd = &raw mut pidfd as u64;
+    arguments.flags = namespaces | CLONE_INTO_CGROUP;
     arguments.exit_signal = libc::SIGCHLD as u64;
     arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
-    // SAFETY: without CLONE_VM the child is a copy, like fork's; the arguments live until the call returns and have their own size.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut arguments,
-            size_of::<libc::clone_args>(),
-        )
-    };
-    match i32::try_from(pid) {
-        Ok(0) => Ok(Cloned::Child),
-        // SAFETY: the kernel has just opened this descriptor for us.
-        Ok(pid) if pid > 0 => Ok(Cloned::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
-        _ => Err(io::Error::last_os_error()),
-    }
+    clone3(arguments)
 }
 
 /// Makes a child of this process's parent.
@@ -54,10 +39,16 @@ pub(crate) fn clone_into(namespaces: u64, cgroup: BorrowedFd<'_>) -> io::Result<
 /// # Errors
 /// What the kernel says.
 pub(crate) fn clone_sibling() -> io::Result<Cloned> {
-    let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain numbers; all zeroes is valid.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = u64::from((libc::CLONE_PIDFD | libc::CLONE_PARENT).cast_unsigned());
+    // The parent hears of its end as it hears of this process's: an exit signal of its own is refused.
+    arguments.flags = u64::from(libc::CLONE_PARENT.cast_unsigned());
+    clone3(arguments)
+}
+
+fn clone3(mut arguments: libc::clone_args) -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    arguments.flags |= u64::from(libc::CLONE_PIDFD.cast_unsigned());
     arguments.pidfd = &raw mut pidfd as u64;
     // SAFETY: without CLONE_VM the child is a copy, like fork's; the arguments live until the call returns and have their own size.
     let pid = unsafe {

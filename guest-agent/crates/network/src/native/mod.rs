@@ -133,13 +133,11 @@ impl Host for NativeHost {
 
     async fn release(&self, reservation: u64) {
         let port = self.held().ports.remove(&reservation);
-        if let Some(Port::Proxied(task)) = &port {
-            task.abort();
-        }
-        // The socket is closed when the task is gone, and whoever releases a port may want it at once.
         if let Some(mut port) = port
             && let Port::Proxied(task) = &mut port
         {
+            task.abort();
+            // The socket is closed when the task is gone, and whoever releases a port may want it at once.
             let _ = task.await;
         }
     }

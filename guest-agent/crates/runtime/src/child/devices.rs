@@ -132,54 +132,52 @@ fn make_one(
 
 /// Opens a terminal in the container's own devpts and mounts it at /dev/console.
 pub(super) fn terminal(root: &RootFolder, rows: u16, columns: u16) -> Result<Terminal, Failure> {
-    let failed = |error| Failure::of("open a terminal", error);
     // Through the mount itself: /dev/ptmx of an image could be anything (CVE-2025-52565).
     let outside = root
         .open(
             Path::new("dev/pts/ptmx"),
             OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW,
         )
-        .map_err(failed)?;
-    unlockpt(&outside).map_err(failed)?;
-    let name = ptsname(&outside, Vec::new()).map_err(failed)?;
+        .map_err(no_terminal)?;
+    let name = ptsname(&outside, Vec::new()).map_err(no_terminal)?;
     let name = name.to_string_lossy().into_owned();
-    let inside = ioctl_tiocgptpeer(&outside).map_err(failed)?;
-    let size = Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&outside, size).map_err(failed)?;
+    let terminal = both_ends(outside, rows, columns)?;
     let console = root
         .ensure_file(Path::new("dev/console"))
         .map_err(|error| Failure::of("make /dev/console", error))?;
     let node = root
         .open(&relative(Path::new(&name)), OFlags::PATH | OFlags::NOFOLLOW)
-        .map_err(failed)?;
+        .map_err(no_terminal)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = open_tree(&node, "", flags).map_err(failed)?;
+    let mount = open_tree(&node, "", flags).map_err(no_terminal)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&mount, "", console.as_fd(), "", flags).map_err(failed)?;
-    Ok(Terminal { inside, outside })
+    move_mount(&mount, "", console.as_fd(), "", flags).map_err(no_terminal)?;
+    Ok(terminal)
 }
 
 /// Opens a terminal in the devpts of the container this process is in.
 pub(super) fn terminal_inside(rows: u16, columns: u16) -> Result<Terminal, Failure> {
-    let failed = |error| Failure::of("open a terminal", error);
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let outside = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(failed)?;
-    unlockpt(&outside).map_err(failed)?;
-    let inside = ioctl_tiocgptpeer(&outside).map_err(failed)?;
+    let outside = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(no_terminal)?;
+    both_ends(outside, rows, columns)
+}
+
+fn no_terminal(error: Errno) -> Failure {
+    Failure::of("open a terminal", error)
+}
+
+fn both_ends(outside: OwnedFd, rows: u16, columns: u16) -> Result<Terminal, Failure> {
+    unlockpt(&outside).map_err(no_terminal)?;
+    let inside = ioctl_tiocgptpeer(&outside).map_err(no_terminal)?;
     let size = Winsize {
         ws_row: rows,
         ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    tcsetwinsize(&outside, size).map_err(failed)?;
+    tcsetwinsize(&outside, size).map_err(no_terminal)?;
     Ok(Terminal { inside, outside })
 }
 
