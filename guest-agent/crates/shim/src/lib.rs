@@ -5,6 +5,7 @@
 //!      └────── Shim (client) ── socket ────────────┘ └─► <id>-json.log ─► Logs (reader) ─ engine
 //! ```
 
+mod address;
 pub mod client;
 pub mod frame;
 pub mod log;

@@ -11,8 +11,10 @@ use std::{
     path::PathBuf,
 };
 
-use engine::ports::containers::{Exit, LogTarget};
-use engine::ports::{rootfs::Rootfs, world::Timestamp};
+use engine::ports::{
+    containers::{AttachRequest, Exit, LogTarget},
+    rootfs::Rootfs,
+};
 use errdefs::ErrorKind;
 use oci_spec::runtime::{Process, Spec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -20,37 +22,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// Longest message; a spec with a custom seccomp profile is the largest.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 8 << 20;
 
-/// A root, as [`Rootfs`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Root {
-    Overlay {
-        lower: Vec<PathBuf>,
-        upper: PathBuf,
-        work: PathBuf,
-    },
-    Folder(PathBuf),
-}
-
-/// A log, as [`LogTarget`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Log {
-    JsonFile {
-        path: PathBuf,
-        max_size_bytes: Option<u64>,
-        max_files: u32,
-    },
-    None,
-}
-
 /// The first message: what to make.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Launch {
     pub(crate) id: String,
     pub(crate) spec: Spec,
-    pub(crate) root: Root,
+    pub(crate) root: Rootfs,
     pub(crate) open_stdin: bool,
     pub(crate) stdin_once: bool,
-    pub(crate) log: Log,
+    pub(crate) log: LogTarget,
     pub(crate) terminal_size: (u16, u16),
     /// The shim's folder in the exec root.
     pub(crate) run: PathBuf,
@@ -59,28 +39,14 @@ pub(crate) struct Launch {
     pub(crate) cgroup_root: PathBuf,
 }
 
-/// Streams that are wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Streams {
-    pub(crate) stdin: bool,
-    pub(crate) stdout: bool,
-    pub(crate) stderr: bool,
-}
-
-impl Streams {
-    pub(crate) fn any(self) -> bool {
-        self.stdin || self.stdout || self.stderr
-    }
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Start,
-    Attach(Streams),
+    Attach(AttachRequest),
     Exec {
         id: String,
         process: Box<Process>,
-        streams: Streams,
+        streams: AttachRequest,
     },
     Signal {
         exec: Option<String>,
@@ -142,52 +108,8 @@ impl From<Failure> for ErrorKind {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Event {
-    Exited(Ended),
-    ExecExited(String, Ended),
-}
-
-/// As [`Exit`]; also the content of `exit.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) at: i64,
-    pub(crate) oom_killed: bool,
-}
-
-impl From<Ended> for Exit {
-    fn from(ended: Ended) -> Self {
-        Self {
-            code: ended.code,
-            at: Timestamp(ended.at),
-            oom_killed: ended.oom_killed,
-        }
-    }
-}
-
-impl From<Rootfs> for Root {
-    fn from(root: Rootfs) -> Self {
-        match root {
-            Rootfs::Overlay { lower, upper, work } => Self::Overlay { lower, upper, work },
-            Rootfs::Folder(folder) => Self::Folder(folder),
-        }
-    }
-}
-
-impl From<LogTarget> for Log {
-    fn from(log: LogTarget) -> Self {
-        match log {
-            LogTarget::JsonFile {
-                path,
-                max_size_bytes,
-                max_files,
-            } => Self::JsonFile {
-                path,
-                max_size_bytes,
-                max_files,
-            },
-            LogTarget::None => Self::None,
-        }
-    }
+    Exited(Exit),
+    ExecExited(String, Exit),
 }
 
 /// A message with its length before it.

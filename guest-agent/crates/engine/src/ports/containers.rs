@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use errdefs::Result;
+use serde::{Deserialize, Serialize};
 
 use super::{BoxStream, ByteStream, rootfs::Rootfs, world::Timestamp};
 use crate::id::{ContainerId, ExecId};
@@ -36,7 +37,7 @@ pub struct LaunchRequest {
 }
 
 /// A container's log driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogTarget {
     /// Docker's json-file format.
     JsonFile {
@@ -52,7 +53,7 @@ pub enum LogTarget {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Exit code; 128 + signal when killed.
     pub code: i32,
@@ -76,7 +77,7 @@ pub enum ShimEvent {
 }
 
 /// Streams a client wants.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachRequest {
     /// Feed standard input.
     pub stdin: bool,
@@ -84,6 +85,13 @@ pub struct AttachRequest {
     pub stdout: bool,
     /// Receive standard error.
     pub stderr: bool,
+}
+
+impl AttachRequest {
+    /// Whether there is anything to attach.
+    pub fn any(self) -> bool {
+        self.stdin || self.stdout || self.stderr
+    }
 }
 
 /// A process to run inside a running container.

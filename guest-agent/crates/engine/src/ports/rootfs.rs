@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use errdefs::Result;
 use oci::Digest;
+use serde::{Deserialize, Serialize};
 
 use crate::id::ContainerId;
 
@@ -24,7 +25,7 @@ pub struct PickedImage {
 }
 
 /// How a container's root is put together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rootfs {
     /// An overlay to be mounted in the container's own mount namespace.
     Overlay {

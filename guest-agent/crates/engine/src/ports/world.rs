@@ -3,9 +3,12 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since 1970-01-01 UTC. Shown as RFC 3339 with nine fraction digits (Go's `RFC3339Nano` drops trailing zeros).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp(pub i64);
 
 /// The world outside of pure decisions.

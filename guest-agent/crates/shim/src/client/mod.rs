@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use engine::{
     id::ContainerId,
-    ports::containers::{LaunchRequest, Recovered, Shim, Shims},
+    ports::containers::{Exit, LaunchRequest, Recovered, Shim, Shims},
 };
 use errdefs::{Error, ErrorKind, Result};
 use runtime::Cgroup;
@@ -20,8 +20,9 @@ use tokio::net::UnixStream;
 
 use self::{shim::ShimClient, spawner::Spawner};
 use crate::{
-    process::{EXIT_FILE, ROOT_FOLDER, SOCKET, remove_group},
-    protocol::{Ended, Launch, Reply, Request},
+    address::Address,
+    process::{EXIT_FILE, ROOT_FOLDER, remove_group},
+    protocol::{Launch, Reply, Request},
 };
 
 /// Where shims keep their things and how they are started.
@@ -87,10 +88,10 @@ impl Shims for LocalShims {
         let launch = Launch {
             id: request.id.to_string(),
             spec: request.spec,
-            root: request.rootfs.into(),
+            root: request.rootfs,
             open_stdin: request.open_stdin,
             stdin_once: request.stdin_once,
-            log: request.log.into(),
+            log: request.log,
             terminal_size: request.terminal_size,
             run: run.clone(),
             folder: request.folder,
@@ -144,9 +145,9 @@ impl Shims for LocalShims {
         Ok(
             match exit
                 .ok()
-                .and_then(|bytes| serde_json::from_slice::<Ended>(&bytes).ok())
+                .and_then(|bytes| serde_json::from_slice::<Exit>(&bytes).ok())
             {
-                Some(ended) => Recovered::Exited(ended.into()),
+                Some(exit) => Recovered::Exited(exit),
                 None => Recovered::Unknown,
             },
         )
@@ -182,13 +183,10 @@ impl Shims for LocalShims {
     }
 }
 
-/// Connects to the shim of a folder; its path may be longer than a socket's address.
+/// Connects to the shim of a folder.
 async fn connect(folder: &Path) -> io::Result<UnixStream> {
-    let flags =
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let folder = rustix::fs::open(folder, flags, rustix::fs::Mode::empty())?;
-    let number = std::os::fd::AsRawFd::as_raw_fd(&folder);
-    UnixStream::connect(format!("/proc/self/fd/{number}/{SOCKET}")).await
+    let address = Address::of(folder)?;
+    UnixStream::connect(address.path()).await
 }
 
 fn system(what: impl std::fmt::Display, error: &io::Error) -> Error {

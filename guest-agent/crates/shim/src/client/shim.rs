@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::connect;
-use crate::protocol::{self, Event, Reply, Request, Streams};
+use crate::protocol::{self, Event, Reply, Request};
 
 #[derive(Debug)]
 pub(super) struct ShimClient {
@@ -95,18 +95,10 @@ pub(super) async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io:
     Ok(serde_json::from_slice(&bytes)?)
 }
 
-fn streams(request: AttachRequest) -> Streams {
-    Streams {
-        stdin: request.stdin,
-        stdout: request.stdout,
-        stderr: request.stderr,
-    }
-}
-
 #[async_trait]
 impl Shim for ShimClient {
     async fn attach(&self, request: AttachRequest) -> Result<ByteStream> {
-        let (stream, _) = self.open(&Request::Attach(streams(request))).await?;
+        let (stream, _) = self.open(&Request::Attach(request)).await?;
         Ok(Box::new(stream))
     }
 
@@ -120,9 +112,9 @@ impl Shim for ShimClient {
     async fn next_event(&self) -> ShimEvent {
         let mut events = self.events.lock().await;
         match receive::<Reply>(&mut events).await {
-            Ok(Reply::Event(Event::Exited(ended))) => ShimEvent::Exited(ended.into()),
-            Ok(Reply::Event(Event::ExecExited(id, ended))) => match id.parse::<ExecId>() {
-                Ok(id) => ShimEvent::ExecExited(id, ended.into()),
+            Ok(Reply::Event(Event::Exited(exit))) => ShimEvent::Exited(exit),
+            Ok(Reply::Event(Event::ExecExited(id, exit))) => match id.parse::<ExecId>() {
+                Ok(id) => ShimEvent::ExecExited(id, exit),
                 Err(_) => ShimEvent::Lost,
             },
             _ => ShimEvent::Lost,
@@ -147,7 +139,7 @@ impl Shim for ShimClient {
     }
 
     async fn exec(&self, request: ExecRequest) -> Result<(u32, Option<ByteStream>)> {
-        let streams = streams(request.attach);
+        let streams = request.attach;
         let ask = Request::Exec {
             id: request.id.to_string(),
             process: Box::new(request.process),

@@ -5,8 +5,9 @@ use std::{
     os::unix::net::UnixStream,
 };
 
+use engine::ports::containers::AttachRequest;
+
 use super::queue::Queue;
-use crate::protocol::Streams;
 
 /// Requests that have not been read whole; more is an error.
 const MAX_PENDING_BYTES: usize = crate::protocol::MAX_MESSAGE_BYTES + 4;
@@ -21,7 +22,7 @@ pub(super) enum Role {
     /// A client of a process.
     Attached {
         task: u32,
-        streams: Streams,
+        streams: AttachRequest,
         /// Frames of 8-byte headers go out, not plain bytes.
         framed: bool,
     },

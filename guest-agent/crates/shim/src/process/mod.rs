@@ -23,7 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::ports::world::Timestamp;
+use engine::ports::{
+    containers::{Exit, LogTarget},
+    rootfs::Rootfs,
+    world::Timestamp,
+};
 use oci_spec::runtime::Spec;
 use runtime::{Cgroup, Container, CreateError, CreateOptions, Stdio};
 use rustix::event::epoll::EventFlags;
@@ -35,8 +39,9 @@ use self::{
     task::Task,
 };
 use crate::{
+    address::Address,
     log::writer::{Rotation, Writer},
-    protocol::{self, Ended, Event, Failure, Launch, Log, Reply, Root},
+    protocol::{self, Event, Failure, Launch, Reply},
 };
 
 /// The container's first process among the tasks.
@@ -45,9 +50,9 @@ const FIRST: u32 = 0;
 const BUFFER_BYTES: usize = 64 << 10;
 /// How long the kernel may take to empty a killed group.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
-/// Connections that wait to be accepted.
-pub(crate) const SOCKET: &str = "shim.sock";
+/// Written by rename once all has ended: an [`Exit`].
 pub(crate) const EXIT_FILE: &str = "exit.json";
+/// Where the container's root is mounted, in its own namespace.
 pub(crate) const ROOT_FOLDER: &str = "rootfs";
 
 /// Serves one container from its launch to its end.
@@ -115,8 +120,8 @@ impl Shim {
         let cgroup =
             Cgroup::new(&launch.cgroup_root, &group).map_err(system("the container's cgroup"))?;
         let root = match launch.root {
-            Root::Overlay { lower, upper, work } => runtime::Root::Overlay { lower, upper, work },
-            Root::Folder(folder) => runtime::Root::Folder(folder),
+            Rootfs::Overlay { lower, upper, work } => runtime::Root::Overlay { lower, upper, work },
+            Rootfs::Folder(folder) => runtime::Root::Folder(folder),
         };
         let log = open_log(&launch.log).map_err(system("open the container's log"))?;
         let poll = Poll::new().map_err(system("epoll"))?;
@@ -252,8 +257,8 @@ impl Shim {
             if let (Role::Attached { task, .. }, Some(until)) =
                 (&connection.role, connection.queue.holds_back_until(now))
             {
-                let earliest = held.entry(*task).or_insert(until);
-                *earliest = until.max(*earliest);
+                let latest = held.entry(*task).or_insert(until);
+                *latest = until.max(*latest);
             }
         }
         for (number, task) in &self.tasks {
@@ -294,9 +299,9 @@ impl Shim {
         };
         let Some(code) = task.reap() else { return };
         self.poll.forget(task.pidfd.as_fd());
-        task.ended = Some(Ended {
+        task.ended = Some(Exit {
             code,
-            at: now().0,
+            at: now(),
             oom_killed,
         });
         if number == FIRST {
@@ -336,7 +341,7 @@ impl Shim {
         }
     }
 
-    fn first_ended(&mut self, ended: Ended) {
+    fn first_ended(&mut self, ended: Exit) {
         if let Some(log) = &mut self.log {
             let at = now();
             if let Err(error) = log.finish(false, at).and_then(|()| log.finish(true, at)) {
@@ -367,13 +372,7 @@ fn refusal(error: CreateError) -> Refusal {
         }
         CreateError::Cgroup { .. } | CreateError::System { .. } => Failure::System,
     };
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    (kind, text)
+    (kind, errdefs::chain(&error))
 }
 
 fn now() -> Timestamp {
@@ -381,10 +380,10 @@ fn now() -> Timestamp {
     Timestamp(now.tv_sec * 1_000_000_000 + now.tv_nsec)
 }
 
-fn open_log(log: &Log) -> io::Result<Option<Writer>> {
+fn open_log(log: &LogTarget) -> io::Result<Option<Writer>> {
     match log {
-        Log::None => Ok(None),
-        Log::JsonFile {
+        LogTarget::None => Ok(None),
+        LogTarget::JsonFile {
             path,
             max_size_bytes,
             max_files,
@@ -398,21 +397,13 @@ fn open_log(log: &Log) -> io::Result<Option<Writer>> {
     }
 }
 
-/// The path may be longer than a socket's address: it is reached through the folder's descriptor.
 fn listen(folder: &Path) -> io::Result<UnixListener> {
-    let flags =
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let folder = rustix::fs::open(folder, flags, rustix::fs::Mode::empty())?;
-    let short = format!(
-        "/proc/self/fd/{}/{SOCKET}",
-        std::os::fd::AsRawFd::as_raw_fd(&folder)
-    );
-    let listener = UnixListener::bind(short)?;
+    let listener = UnixListener::bind(Address::of(folder)?.path())?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-fn write_exit(folder: &Path, ended: Ended) -> io::Result<()> {
+fn write_exit(folder: &Path, ended: Exit) -> io::Result<()> {
     let new = folder.join("exit.new");
     fs::write(&new, serde_json::to_vec(&ended)?)?;
     fs::rename(new, folder.join(EXIT_FILE))

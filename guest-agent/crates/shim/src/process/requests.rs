@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, io, os::fd::AsFd};
 
+use engine::ports::containers::AttachRequest;
 use oci_spec::runtime::Process;
 use runtime::{Exec, ExecOptions, StartError, Stdio};
 
@@ -12,7 +13,7 @@ use super::{
     task::{self, Task},
 };
 use crate::{
-    protocol::{self, Event, Failure, Reply, Request, Streams},
+    protocol::{self, Event, Failure, Reply, Request},
     sys,
 };
 
@@ -164,7 +165,7 @@ impl Shim {
         &mut self,
         id: String,
         process: &Process,
-        streams: Streams,
+        streams: AttachRequest,
     ) -> Result<(u32, u32), Refusal> {
         let first = self
             .tasks
@@ -212,7 +213,7 @@ impl Shim {
         Ok((self.next, exec.pid().unsigned_abs()))
     }
 
-    fn attach(&mut self, number: u32, task: u32, streams: Streams) {
+    fn attach(&mut self, number: u32, task: u32, streams: AttachRequest) {
         let framed = self.tasks.get(&task).is_some_and(|task| !task.terminal);
         let Some(connection) = self.connections.get_mut(&number) else {
             return;

@@ -35,6 +35,8 @@ impl Shim {
         } else {
             frame::Stream::Stdout
         };
+        // Once for all who want it.
+        let mut in_frame: Option<Vec<u8>> = None;
         let mut lost = Vec::new();
         for (client, connection) in &mut self.connections {
             let Role::Attached {
@@ -53,15 +55,15 @@ impl Shim {
             if *task != number || !wanted || connection.closing {
                 continue;
             }
-            let pushed = if *framed {
-                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                let header = frame::header(stream, length);
-                connection
-                    .queue
-                    .push(&connection.stream, &[&header, bytes].concat())
+            let bytes = if *framed {
+                in_frame.get_or_insert_with(|| {
+                    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                    [&frame::header(stream, length), bytes].concat()
+                })
             } else {
-                connection.queue.push(&connection.stream, bytes)
+                bytes
             };
+            let pushed = connection.queue.push(&connection.stream, bytes);
             if pushed.is_err() {
                 lost.push(*client);
             }

@@ -6,13 +6,12 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
+use engine::ports::containers::Exit;
 use rustix::{
     io::Errno,
     pipe::{PipeFlags, pipe_with},
     process::{Pid, WaitOptions, waitpid},
 };
-
-use crate::protocol::Ended;
 
 /// Input that waits for the process; while it is more, nothing is read from clients.
 const MAX_INPUT_BYTES: usize = 64 << 10;
@@ -91,7 +90,7 @@ pub(super) struct Task {
     pub(super) input_over: bool,
     /// The first client with input that leaves ends the input.
     pub(super) stdin_once: bool,
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<Exit>,
 }
 
 impl Task {
