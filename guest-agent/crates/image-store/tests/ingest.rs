@@ -9,7 +9,7 @@ use common::{
     needs_root, nobody,
 };
 use engine::ports::{
-    images::{Descriptor, Images, Ingest},
+    images::{BlobWriter, Descriptor, Images, Ingest},
     rootfs::RootfsStore,
 };
 use errdefs::{Classify, ErrorKind};
@@ -30,6 +30,12 @@ async fn put(ingest: &dyn Ingest, media_type: &str, bytes: &[u8]) {
         writer.write(&bytes[offset..]).await.expect("written");
         writer.commit().await.expect("kept");
     }
+}
+
+/// The writer of a blob that is not there yet.
+async fn unfinished(ingest: &dyn Ingest, descriptor: &Descriptor) -> Box<dyn BlobWriter> {
+    let writer = ingest.blob(descriptor).await.expect("opened");
+    writer.expect("not whole yet")
 }
 
 /// As a pull does it.
@@ -98,11 +104,7 @@ async fn a_blob_goes_on_where_it_broke_off() {
     let half = bytes.len() / 2;
     {
         let ingest = fixture.store.ingest().await.expect("begun");
-        let mut writer = ingest
-            .blob(&descriptor)
-            .await
-            .expect("opened")
-            .expect("new");
+        let mut writer = unfinished(&*ingest, &descriptor).await;
         assert_eq!(writer.offset(), 0);
         for chunk in bytes[..half].chunks(10_000) {
             writer.write(chunk).await.expect("written");
@@ -111,11 +113,7 @@ async fn a_blob_goes_on_where_it_broke_off() {
     let fixture = fixture.reopened();
     assert_eq!(fixture.files("ingest").len(), 1, "kept");
     let ingest = fixture.store.ingest().await.expect("begun");
-    let mut writer = ingest
-        .blob(&descriptor)
-        .await
-        .expect("opened")
-        .expect("not whole");
+    let mut writer = unfinished(&*ingest, &descriptor).await;
     let offset = usize::try_from(writer.offset()).expect("small");
     assert!(offset > 0 && offset <= half, "{offset}");
     writer.write(&bytes[offset..]).await.expect("written");
@@ -134,11 +132,7 @@ async fn a_blob_can_be_begun_anew() {
     let fixture = Fixture::new();
     let ingest = fixture.store.ingest().await.expect("begun");
     let descriptor = descriptor(LAYER, b"right");
-    let mut writer = ingest
-        .blob(&descriptor)
-        .await
-        .expect("opened")
-        .expect("new");
+    let mut writer = unfinished(&*ingest, &descriptor).await;
     writer.write(b"wro").await.expect("written");
     writer.restart().await.expect("thrown away");
     assert_eq!(writer.offset(), 0);
@@ -152,21 +146,13 @@ async fn bytes_that_do_not_fit_are_thrown_away() {
     let ingest = fixture.store.ingest().await.expect("begun");
     let descriptor = descriptor(LAYER, b"right");
     for wrong in [&b"wrong"[..], b"rig"] {
-        let mut writer = ingest
-            .blob(&descriptor)
-            .await
-            .expect("opened")
-            .expect("new");
+        let mut writer = unfinished(&*ingest, &descriptor).await;
         assert_eq!(writer.offset(), 0, "nothing is left of the last try");
         writer.write(wrong).await.expect("written");
         let error = writer.commit().await.expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::DataLoss);
     }
-    let mut writer = ingest
-        .blob(&descriptor)
-        .await
-        .expect("opened")
-        .expect("new");
+    let mut writer = unfinished(&*ingest, &descriptor).await;
     let error = writer.write(b"much too long").await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::DataLoss);
     drop(writer);
@@ -180,11 +166,7 @@ async fn a_damaged_partial_blob_is_found_out() {
     let partial = format!("ingest/blob-{}", descriptor.digest.hex());
     fs::write(fixture.folder.path().join(&partial), "\0\0\0").expect("torn by a power cut");
     let ingest = fixture.store.ingest().await.expect("begun");
-    let mut writer = ingest
-        .blob(&descriptor)
-        .await
-        .expect("opened")
-        .expect("new");
+    let mut writer = unfinished(&*ingest, &descriptor).await;
     assert_eq!(writer.offset(), 3);
     writer.write(b"ht").await.expect("written");
     assert_eq!(
@@ -196,11 +178,7 @@ async fn a_damaged_partial_blob_is_found_out() {
     let descriptor = common::descriptor(LAYER, b"1");
     let partial = format!("ingest/blob-{}", descriptor.digest.hex());
     fs::write(fixture.folder.path().join(&partial), "12345").expect("written");
-    let writer = ingest
-        .blob(&descriptor)
-        .await
-        .expect("opened")
-        .expect("new");
+    let writer = unfinished(&*ingest, &descriptor).await;
     assert_eq!(writer.offset(), 0);
 }
 

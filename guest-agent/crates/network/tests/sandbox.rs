@@ -7,9 +7,9 @@ use std::{
     fs,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::fd::AsFd,
     path::Path,
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,36 +22,14 @@ use engine::{
 use network::{Local, NativeHost, Options};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-const INSIDE: &str = "BERTH_NETWORK_TEST_INSIDE";
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root\n0 passed, 0 failed, 1 skipped");
-        return ExitCode::SUCCESS;
+    if let Err(end) = namespaced::enter() {
+        return end;
     }
-    if std::env::args().any(|argument| argument == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    if std::env::var_os(INSIDE).is_none() {
-        let error = Command::new("unshare")
-            .args([
-                "--mount",
-                "--net",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ])
-            .args(["--propagation", "private"])
-            .arg(std::env::current_exe().expect("this program"))
-            .env(INSIDE, "1")
-            .exec();
-        println!("unshare: {error}");
-        return ExitCode::FAILURE;
-    }
-    run("mount", &["-t", "tmpfs", "none", "/run"]);
-    run("ip", &["link", "set", "lo", "up"]);
+    namespaced::mount_run();
+    namespaced::run("ip", &["link", "set", "lo", "up"]);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -60,28 +38,8 @@ fn main() -> ExitCode {
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime.block_on(two_containers_and_a_published_port());
     }));
-    println!(
-        "test two_containers_and_a_published_port ... {}",
-        if ended.is_ok() { "ok" } else { "FAILED" }
-    );
-    match ended {
-        Ok(()) => {
-            println!("1 passed, 0 failed");
-            ExitCode::SUCCESS
-        }
-        Err(_) => {
-            println!("0 passed, 1 failed");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = Command::new(program).args(arguments).status();
-    assert!(
-        status.expect("it runs").success(),
-        "{program} {arguments:?}"
-    );
+    let passed = namespaced::told("two_containers_and_a_published_port", ended.is_ok());
+    namespaced::end(&[passed])
 }
 
 fn request(number: u8, ports: PortMap) -> ConnectRequest {

@@ -17,33 +17,9 @@ use runtime::{Container, CreateError, CreateOptions, Root, StartError, Stdio};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::{Value, json};
 
-const INSIDE: &str = "BERTH_RUNTIME_TEST_INSIDE";
-
 fn main() -> ExitCode {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root\n0 passed, 0 failed, 1 skipped");
-        return ExitCode::SUCCESS;
-    }
-    if std::env::args().any(|argument| argument == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    if std::env::var_os(INSIDE).is_none() {
-        let error = Command::new("unshare")
-            .args([
-                "--mount",
-                "--net",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-                "--propagation",
-                "private",
-            ])
-            .arg(std::env::current_exe().expect("this program"))
-            .env(INSIDE, "1")
-            .exec();
-        println!("unshare: {error}");
-        return ExitCode::FAILURE;
+    if let Err(end) = namespaced::enter() {
+        return end;
     }
     let bed = Bed::new();
     let tests: &[(&str, Test)] = &[
@@ -90,26 +66,15 @@ fn main() -> ExitCode {
         ),
         ("a_start_is_quick", a_start_is_quick),
     ];
-    let (mut passed, mut failed) = (0, 0);
-    for (name, test) in tests {
-        match std::panic::catch_unwind(|| test(&bed)) {
-            Ok(()) => {
-                println!("test {name} ... ok");
-                passed += 1;
-            }
-            Err(_) => {
-                println!("test {name} ... FAILED");
-                failed += 1;
-            }
-        }
-    }
+    let results: Vec<bool> = tests
+        .iter()
+        .map(|(name, test)| {
+            let passed = std::panic::catch_unwind(|| test(&bed)).is_ok();
+            namespaced::told(name, passed)
+        })
+        .collect();
     drop(bed);
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    namespaced::end(&results)
 }
 
 type Test = fn(&Bed);
@@ -123,46 +88,18 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let run = |program: &str, arguments: &[&str]| {
-            assert!(
-                Command::new(program)
-                    .args(arguments)
-                    .status()
-                    .expect("it runs")
-                    .success(),
-                "{program} {arguments:?}"
-            );
-        };
-        run("mount", &["-t", "tmpfs", "none", "/run"]);
-        run("mkdir", &["/run/cgroup"]);
-        run("mount", &["-t", "cgroup2", "none", "/run/cgroup"]);
+        namespaced::mount_run();
         let folder = tempfile::tempdir_in("/run").expect("a folder");
         let name = format!(
             "berth-runtime-test-{}",
             folder.path().file_name().expect("named").to_string_lossy()
         );
-        let cgroup_root = Path::new("/run/cgroup").join(name);
-        fs::create_dir(&cgroup_root).expect("a group");
         let bed = Self {
             folder,
-            cgroup_root,
+            cgroup_root: namespaced::cgroup(&name),
             count: std::sync::atomic::AtomicU32::new(0),
         };
-        let root = bed.root();
-        for name in ["bin", "dev", "proc", "sys", "tmp", "etc", "w"] {
-            fs::create_dir_all(root.join(name)).expect("made");
-        }
-        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-        run(
-            "chroot",
-            &[
-                root.to_str().expect("plain"),
-                "/bin/busybox",
-                "--install",
-                "-s",
-                "/bin",
-            ],
-        );
+        namespaced::busybox_root(&bed.root());
         bed
     }
 

@@ -5,9 +5,8 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
@@ -25,7 +24,6 @@ use serde_json::{Value, json};
 use shim::client::{Config, LocalShims};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const INSIDE: &str = "BERTH_SHIM_TEST_INSIDE";
 /// Bound of one test.
 const TEST_WITHIN: Duration = Duration::from_secs(60);
 const ALL: AttachRequest = AttachRequest {
@@ -35,19 +33,15 @@ const ALL: AttachRequest = AttachRequest {
 };
 
 macro_rules! tests {
-    ($bed:expr, $($name:ident),* $(,)?) => {{
-        let (mut passed, mut failed) = (0, 0);
-        $(
+    ($bed:expr, $($name:ident),* $(,)?) => {
+        [$({
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 runtime.block_on(async { tokio::time::timeout(TEST_WITHIN, $name($bed)).await })
             }));
-            let ok = matches!(ended, Ok(Ok(())));
-            println!("test {} ... {}", stringify!($name), if ok { "ok" } else { "FAILED" });
-            if ok { passed += 1 } else { failed += 1 }
-        )*
-        (passed, failed)
-    }};
+            namespaced::told(stringify!($name), matches!(ended, Ok(Ok(()))))
+        }),*]
+    };
 }
 
 fn main() -> ExitCode {
@@ -58,32 +52,11 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root\n0 passed, 0 failed, 1 skipped");
-        return ExitCode::SUCCESS;
-    }
-    if arguments.iter().any(|argument| argument == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    if std::env::var_os(INSIDE).is_none() {
-        let error = Command::new("unshare")
-            .args([
-                "--mount",
-                "--net",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ])
-            .args(["--propagation", "private"])
-            .arg(std::env::current_exe().expect("this program"))
-            .env(INSIDE, "1")
-            .exec();
-        println!("unshare: {error}");
-        return ExitCode::FAILURE;
+    if let Err(end) = namespaced::enter() {
+        return end;
     }
     let bed = Bed::new();
-    let (passed, failed) = tests!(
+    let results = tests!(
         &bed,
         output_reaches_clients_and_the_log_and_the_end_is_told,
         input_goes_through_and_its_end_too,
@@ -98,12 +71,7 @@ fn main() -> ExitCode {
         a_user_may_open_its_streams_and_gets_its_folder,
     );
     drop(bed);
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    namespaced::end(&results)
 }
 
 struct Bed {
@@ -113,35 +81,11 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let run = |program: &str, arguments: &[&str]| {
-            let status = Command::new(program).args(arguments).status();
-            assert!(
-                status.expect("it runs").success(),
-                "{program} {arguments:?}"
-            );
-        };
-        run("mount", &["-t", "tmpfs", "none", "/run"]);
-        run("mkdir", &["/run/cgroup"]);
-        run("mount", &["-t", "cgroup2", "none", "/run/cgroup"]);
+        namespaced::mount_run();
         let folder = tempfile::tempdir_in("/run").expect("a folder");
         let name = folder.path().file_name().expect("named").to_string_lossy();
-        let cgroup_root = Path::new("/run/cgroup").join(format!("berth-shim-test-{name}"));
-        fs::create_dir(&cgroup_root).expect("a group");
-        let root = folder.path().join("root");
-        for name in ["bin", "dev", "proc", "sys", "tmp"] {
-            fs::create_dir_all(root.join(name)).expect("made");
-        }
-        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-        run(
-            "chroot",
-            &[
-                root.to_str().expect("plain"),
-                "/bin/busybox",
-                "--install",
-                "-s",
-                "/bin",
-            ],
-        );
+        let cgroup_root = namespaced::cgroup(&format!("berth-shim-test-{name}"));
+        namespaced::busybox_root(&folder.path().join("root"));
         Self {
             folder,
             cgroup_root,
