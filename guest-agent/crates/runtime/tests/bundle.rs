@@ -6,7 +6,7 @@
 use std::{
     fs,
     io::Read,
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::{Duration, Instant},
