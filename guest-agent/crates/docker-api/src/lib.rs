@@ -10,10 +10,15 @@
 
 pub mod container;
 pub mod event;
+pub mod exec;
 pub mod host_config;
+pub mod image;
+pub mod inspect;
 pub mod json;
+pub mod message;
 pub mod network;
 pub mod system;
+pub mod volume;
 
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, HealthConfig,

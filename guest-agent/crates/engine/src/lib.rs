@@ -6,6 +6,17 @@
 //!
 //! tokio is here for its `sync` types and the `AsyncRead`/`AsyncWrite` traits only; nothing in this room needs its runtime.
 
+pub mod containers;
+mod engine;
 pub mod events;
+pub mod exec;
 pub mod id;
+pub mod images;
+pub mod networks;
 pub mod ports;
+pub mod spec;
+pub mod system;
+pub mod time;
+pub mod volumes;
+
+pub use engine::{Engine, Ports, Settings};

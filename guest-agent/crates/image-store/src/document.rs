@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 
 use engine::ports::images::Descriptor;
-use oci::Digest;
+use oci::{Digest, Platform};
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
-use crate::platform::Platform;
 
 /// Largest document.
 pub(crate) const MAX_DOCUMENT_BYTES: u64 = 8 << 20;

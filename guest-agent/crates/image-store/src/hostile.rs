@@ -2,7 +2,7 @@
 
 use crate::{
     document::{Document, chain_ids, parse, parse_config, parse_legacy},
-    platform::Platform,
+
 };
 
 /// Feeds bytes to every parser of documents. None may panic, and what they make is bounded.

@@ -14,7 +14,7 @@ use crate::{
     document::{Document, Entry, chain_ids},
     error::{invalid, no_such_image, system},
     names::{Names, familiar, is_nameless},
-    platform::Platform,
+
     store::Inner,
 };
 

@@ -25,7 +25,6 @@ mod ingest;
 mod layers;
 mod load;
 mod names;
-mod platform;
 mod remove;
 mod root;
 mod save;

@@ -31,7 +31,7 @@ use oci::Digest;
 
 use crate::{
     blobs::Blobs, containers::Container, error::system, layers::Layer, names::Names,
-    platform::Platform,
+
 };
 
 /// Images and containers' own layers below one folder.

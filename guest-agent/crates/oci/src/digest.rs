@@ -3,10 +3,26 @@
 use std::{fmt, str::FromStr};
 
 use errdefs::{Classify, ErrorKind};
+use serde::{Deserialize, Serialize};
 
 /// A `sha256:` digest: 64 lower-case hex digits.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
+
+impl TryFrom<String> for Digest {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, DigestError> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
+    }
+}
 
 /// The text is not a digest this engine takes.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ pub mod images;
 pub mod network;
 pub mod registry;
 pub mod rootfs;
+pub mod store;
 pub mod volumes;
 pub mod world;
 

@@ -18,6 +18,10 @@ pub trait World: Send + Sync {
     fn now(&self) -> Timestamp;
     /// 32 bytes nobody can guess.
     fn random(&self) -> [u8; 32];
+    /// The machine's own /etc/resolv.conf; empty when there is none.
+    fn resolv_conf(&self) -> String;
+    /// The machine's name.
+    fn host_name(&self) -> String;
     /// Ends after `duration`.
     async fn sleep(&self, duration: Duration);
     /// Runs a task to its end, whoever asked for it leaves or not. The caller's shutdown waits for it.

@@ -8,7 +8,7 @@
 
 use engine::ports::world::Timestamp;
 
-use super::time::{parse_rfc3339, write_rfc3339};
+use engine::time::{parse_rfc3339, write_rfc3339};
 
 /// Longest text of one entry; what has no line end before is cut here, as Docker cuts it.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;

@@ -2,5 +2,4 @@
 
 pub mod line;
 pub mod reader;
-pub mod time;
 pub mod writer;

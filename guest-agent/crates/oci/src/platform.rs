@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use errdefs::Result;
+use errdefs::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
-use crate::error::invalid;
+
 
 /// Operating systems that a platform of one word may mean.
 const SYSTEMS: &[&str] = &[
@@ -14,21 +14,21 @@ const SYSTEMS: &[&str] = &[
 
 /// What an image runs on, in Go's words.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-pub(crate) struct Platform {
+pub struct Platform {
     /// `linux`.
     #[serde(default)]
-    pub(crate) os: String,
+    pub os: String,
     /// `amd64`.
     #[serde(default)]
-    pub(crate) architecture: String,
+    pub architecture: String,
     /// `v7`; empty: none.
     #[serde(default)]
-    pub(crate) variant: String,
+    pub variant: String,
 }
 
 impl Platform {
     /// A platform in its usual words.
-    pub(crate) fn new(os: &str, architecture: &str, variant: &str) -> Self {
+    pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
         let os = match os.to_ascii_lowercase().as_str() {
             "macos" => "darwin".to_owned(),
             other => other.to_owned(),
@@ -59,12 +59,15 @@ impl Platform {
     }
 
     /// This machine's.
-    pub(crate) fn host() -> Self {
+    pub fn host() -> Self {
         Self::new("linux", std::env::consts::ARCH, "")
     }
 
     /// `os/arch[/variant]`, `os` or `arch`; what is not said is this machine's.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `InvalidParameter` for what is no platform.
+    pub fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').collect();
         let is_word = |part: &&str| {
             !part.is_empty()
@@ -92,12 +95,12 @@ impl Platform {
     }
 
     /// The same in its usual words.
-    pub(crate) fn normalized(&self) -> Self {
+    pub fn normalized(&self) -> Self {
         Self::new(&self.os, &self.architecture, &self.variant)
     }
 
     /// How well this machine runs images of a platform: less is better; none: not at all.
-    pub(crate) fn preference(&self, image: &Self) -> Option<u8> {
+    pub fn preference(&self, image: &Self) -> Option<u8> {
         if self.os != image.os {
             return None;
         }
@@ -126,6 +129,10 @@ impl fmt::Display for Platform {
         }
         Ok(())
     }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidParameter, message)
 }
 
 #[cfg(test)]

@@ -1,8 +1,29 @@
-//! Moments in a log file: RFC 3339 with up to nine digits of a second, in UTC. Pure.
+//! Moments as text: RFC 3339 with up to nine digits of a second, in UTC. Pure.
 
-use engine::ports::world::Timestamp;
+use crate::ports::world::Timestamp;
 
 const SECOND: i64 = 1_000_000_000;
+
+/// What Docker shows for a moment that never was.
+pub const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// A moment as [`write_rfc3339`] writes it.
+#[must_use]
+pub fn rfc3339(at: Timestamp) -> String {
+    let mut out = Vec::with_capacity(30);
+    write_rfc3339(at, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The same, and [`NEVER`] for the beginning of time.
+#[must_use]
+pub fn rfc3339_or_never(at: Timestamp) -> String {
+    if at == Timestamp::default() {
+        NEVER.to_owned()
+    } else {
+        rfc3339(at)
+    }
+}
 
 /// Appends a moment as Go's `time.RFC3339Nano` writes it: zeros at the end of the fraction are left out.
 pub fn write_rfc3339(at: Timestamp, out: &mut Vec<u8>) {

@@ -1,0 +1,99 @@
+//! Connects clients to a container's streams.
+
+use std::{future::Future, pin::Pin};
+
+use errdefs::{Error, ErrorKind, Result};
+
+use super::state::Phase;
+use crate::{
+    Engine,
+    ports::{ByteStream, containers::AttachRequest},
+};
+
+/// What a client wants. Docker API: POST /containers/{id}/attach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// Which streams.
+    pub streams: AttachRequest,
+}
+
+/// A client's place at a process: the stream comes when the process is there, which may be after its next start.
+pub struct Attachment {
+    /// It has a terminal: the stream is raw, without frames.
+    pub tty: bool,
+    /// The stream. None: there will be none any more. An error is told in the stream's place.
+    pub stream: Pin<Box<dyn Future<Output = Result<Option<ByteStream>>> + Send>>,
+    /// Ends once the end of the process is known to whoever asks; the client is let go after that.
+    pub known: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Attachment(tty: {})", self.tty)
+    }
+}
+
+impl Engine {
+    /// Attaches to a container, running or not yet.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while it is paused or restarting.
+    pub fn attach_container(&self, reference: &str, options: AttachOptions) -> Result<Attachment> {
+        let container = self.containers.find(reference)?;
+        let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
+        match container.state().phase {
+            Phase::Paused => {
+                return refuse(format!("container {} is paused, unpause the container before attach", container.id));
+            }
+            Phase::Restarting => {
+                return refuse(format!(
+                    "container {} is restarting, wait until the container is running",
+                    container.id
+                ));
+            }
+            _ => {}
+        }
+        let record = container.record();
+        let streams = AttachRequest {
+            // A container without standard input has nothing to feed.
+            stdin: options.streams.stdin && record.config.open_stdin,
+            ..options.streams
+        };
+        let place = container.shim_or_wait(streams);
+        self.tell_container(&container, "attach", &[]);
+        Ok(Attachment {
+            tty: record.tty(),
+            stream: Box::pin(async move {
+                match place {
+                    Ok(shim) => shim.attach(streams).await.map(Some),
+                    Err(arrival) => Ok(arrival.await.ok()),
+                }
+            }),
+            known: Box::pin(std::future::ready(())),
+        })
+    }
+
+    /// Whether a container has a terminal.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn container_has_terminal(&self, reference: &str) -> Result<bool> {
+        Ok(self.containers.find(reference)?.record().tty())
+    }
+
+    /// Sets the size of a container's terminal. Docker API: POST /containers/{id}/resize.
+    ///
+    /// # Errors
+    /// `Conflict` when it does not run.
+    pub async fn resize_container(&self, reference: &str, rows: u16, columns: u16) -> Result<()> {
+        let container = self.containers.find(reference)?;
+        let shim = container
+            .shim()
+            .filter(|_| container.state().is_running())
+            .ok_or_else(|| super::signals::not_running(&container))?;
+        shim.resize(None, rows, columns).await?;
+        let size = [("height", rows.to_string()), ("width", columns.to_string())];
+        self.tell_container(&container, "resize", &size);
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! Makes a container.
+
+use std::sync::Arc;
+
+use docker_api::{ContainerCreateRequest, EndpointSettings};
+use errdefs::{Error, ErrorKind, Result};
+
+use super::{container::Container, log_target::log_target, merge, name, record::ContainerRecord, state::State};
+use crate::{
+    Engine,
+    id::ContainerId,
+    ports::rootfs::PickedImage,
+    spec::{self, MountKind, MountPoint},
+};
+
+/// Attempts at making up a name that nobody has.
+const NAME_ATTEMPTS: u32 = 32;
+
+/// A container that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its id.
+    pub id: ContainerId,
+    /// What could not be honoured.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Makes a container; it does not run yet. Docker API: POST /containers/create. Durable when it returns.
+    ///
+    /// # Errors
+    /// In Docker's words: `InvalidParameter` for settings, `NotFound` for the image, `Conflict` for the name. Nothing is left behind.
+    pub async fn create_container(
+        self: &Arc<Self>,
+        name: Option<String>,
+        platform: Option<String>,
+        request: ContainerCreateRequest,
+    ) -> Result<Created> {
+        let engine = Arc::clone(self);
+        self.to_the_end(async move { engine.create(name.as_deref(), platform.as_deref(), request).await })
+            .await
+    }
+
+    async fn create(&self, name: Option<&str>, platform: Option<&str>, request: ContainerCreateRequest) -> Result<Created> {
+        let ContainerCreateRequest { mut config, mut host_config, networking_config } = request;
+        let name = name.filter(|name| !name.is_empty()).map(name::check).transpose()?;
+        if matches!(host_config.network_mode.as_str(), "" | "default") {
+            host_config.network_mode = "bridge".to_owned();
+        }
+        let warnings = spec::validate(&mut config, &mut host_config, &*self.ports.machine)?;
+        let _images = self.images_in_use.read().await;
+        let image = match config.image.as_str() {
+            "" => None,
+            image => Some(self.ports.rootfs.pick(image, platform).await?),
+        };
+        if let Some(image) = &image {
+            merge::merge(&mut config, &image.config);
+            merge::check_command(&config)?;
+        }
+        merge::fill_in(&mut config);
+        let id = ContainerId::from_random(self.ports.world.random());
+        if config.hostname.is_empty() {
+            config.hostname = if host_config.network_mode == "host" || host_config.uts_mode == "host" {
+                self.ports.world.host_name()
+            } else {
+                id.short().to_owned()
+            };
+        }
+        log_target(&host_config.log_config, &id, &self.ports.store.folder(&id))?;
+        let inherited = self.inherited_mounts(host_config.volumes_from.as_deref().unwrap_or_default())?;
+        let mounts = spec::mount_points(&config, &host_config, inherited)?;
+        let networks = networks_of(&host_config.network_mode, networking_config.endpoints_config.unwrap_or_default());
+        let record = ContainerRecord {
+            name: self.take_name(name, &id)?,
+            created: self.ports.world.now(),
+            config,
+            host: host_config,
+            networks,
+            image: image.as_ref().map(|image| image.id.clone()),
+            image_name: image.as_ref().and_then(|image| image.name.clone()),
+            mounts,
+            id: id.clone(),
+        };
+        let name = record.name.clone();
+        let _volumes = self.volumes_in_use.read().await;
+        match self.make(record, image.as_ref()).await {
+            Ok(container) => {
+                self.tell_container(&container, "create", &[]);
+                Ok(Created { id, warnings })
+            }
+            Err(error) => {
+                self.containers.release(&name, &id);
+                Err(error)
+            }
+        }
+    }
+
+    fn take_name(&self, name: Option<&str>, id: &ContainerId) -> Result<String> {
+        if let Some(name) = name {
+            self.containers.reserve(name, id)?;
+            return Ok(name.to_owned());
+        }
+        let made_up = (0..NAME_ATTEMPTS)
+            .map(|attempt| name::make_up(self.ports.world.random(), attempt))
+            .find(|name| self.containers.reserve(name, id).is_ok());
+        match made_up {
+            Some(name) => Ok(name),
+            None => {
+                self.containers.reserve(id.short(), id)?;
+                Ok(id.short().to_owned())
+            }
+        }
+    }
+
+    /// Everything on disk, or nothing.
+    async fn make(&self, mut record: ContainerRecord, image: Option<&PickedImage>) -> Result<Arc<Container>> {
+        let mut new_volumes = Vec::new();
+        let made = self.make_on_disk(&mut record, image, &mut new_volumes).await;
+        if let Err(error) = made {
+            for undone in [self.ports.store.remove(&record.id).await, self.ports.rootfs.remove(&record.id).await] {
+                if let Err(error) = undone {
+                    tracing::warn!(id = record.id.as_str(), %error, "undo a failed creation");
+                }
+            }
+            for volume in new_volumes {
+                if let Err(error) = self.ports.volumes.remove(&volume).await {
+                    tracing::warn!(volume, %error, "remove a volume of a failed creation");
+                }
+            }
+            return Err(error);
+        }
+        let container = Container::new(record, State::default());
+        self.containers.insert(Arc::clone(&container));
+        Ok(container)
+    }
+
+    async fn make_on_disk(
+        &self,
+        record: &mut ContainerRecord,
+        image: Option<&PickedImage>,
+        new_volumes: &mut Vec<String>,
+    ) -> Result<()> {
+        for mount in &record.mounts {
+            if mount.kind == MountKind::Bind && !mount.create_source {
+                // Refused now, before there is a container.
+                self.ports.host.grant(&mount.source, !mount.read_write, false).await?;
+            }
+        }
+        for mount in &mut record.mounts {
+            if mount.kind == MountKind::Volume {
+                self.ensure_volume(mount, new_volumes).await?;
+            }
+        }
+        let Some(image) = image else {
+            return Err(Error::new(ErrorKind::InvalidParameter, "no image was named: a container needs one"));
+        };
+        // Two durable writes at a time; what only one of them left is swept when the engine starts.
+        let (layer, kept) = futures_util::join!(
+            self.ports.rootfs.create(&record.id, image),
+            self.ports.store.put(record),
+        );
+        layer.and(kept)?;
+        for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.copy_up) {
+            self.fill_volume(record, mount).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies what the image has at the mount's place into a volume that is empty.
+    async fn fill_volume(&self, record: &ContainerRecord, mount: &MountPoint) -> Result<()> {
+        let folder = self.ports.volumes.mount(&mount.name).await?;
+        let copied = self
+            .ports
+            .rootfs
+            .copy_up(&record.id, mount.destination.as_ref(), &folder)
+            .await;
+        let unmounted = self.ports.volumes.unmount(&mount.name).await;
+        copied.and(unmounted)
+    }
+}
+
+/// The networks a container joins: the mode's, with what was asked there under either of its names, and the others.
+fn networks_of(
+    mode: &str,
+    mut asked: std::collections::BTreeMap<String, EndpointSettings>,
+) -> std::collections::BTreeMap<String, EndpointSettings> {
+    if mode.starts_with("container:") {
+        return std::collections::BTreeMap::new();
+    }
+    if mode == "bridge"
+        && let Some(settings) = asked.remove("default")
+    {
+        asked.entry("bridge".to_owned()).or_insert(settings);
+    }
+    asked.entry(mode.to_owned()).or_default();
+    asked
+}

@@ -1,0 +1,313 @@
+//! Lists containers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use docker_api::inspect::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
+use errdefs::{Error, ErrorKind, Result};
+
+use super::{container::{Container, Life}, inspect::shown_mounts, record::ContainerRecord, state::Phase, status::status};
+use crate::{Engine, spec};
+
+/// Filters: each name with its values.
+pub type Filters = BTreeMap<String, BTreeSet<String>>;
+
+/// Filters of a list; another name is refused.
+const KNOWN: &[&str] = &[
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
+    "publish", "since", "status", "volume",
+];
+const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+/// What to list. Docker API: GET /containers/json.
+#[derive(Debug, Clone, Default)]
+pub struct ListOptions {
+    /// Those that do not run too.
+    pub all: bool,
+    /// At most so many of the newest, running or not; 0: all.
+    pub limit: usize,
+    /// With the sizes of their layers.
+    pub size: bool,
+    /// Filters.
+    pub filters: Filters,
+}
+
+impl Engine {
+    /// Lists them, newest first.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for a bad filter, in Docker's words.
+    pub async fn list_containers(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
+        let filters = &options.filters;
+        check(filters)?;
+        let names = Names::new(values(filters, "name"))?;
+        let bounds = self.bounds(filters)?;
+        let ancestors = self.ancestors(filters).await;
+        let mut containers: Vec<_> = self.containers.all().into_iter().map(|container| (container.record(), container)).collect();
+        containers.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created));
+        let asks_states = filters.contains_key("status") || filters.contains_key("exited");
+        let all = options.all || options.limit > 0 || asks_states || filters.contains_key("before") || filters.contains_key("since");
+        let now = self.ports.world.now();
+        let mut shown = Vec::new();
+        for (record, container) in containers {
+            let life = container.life();
+            let running = life.state.is_running() || life.state.phase == Phase::Restarting;
+            if !all && !running || !bounds.contains(&record) || !names.matches(&record.name) {
+                continue;
+            }
+            if !fits(filters, &record, &life) || !self.fits_networks(filters, &container) {
+                continue;
+            }
+            if !ancestors.is_empty() && !record.image.as_ref().is_some_and(|image| ancestors.contains(image.as_ref())) {
+                continue;
+            }
+            shown.push(self.summary(&container, &record, &life, now));
+            if options.limit > 0 && shown.len() == options.limit {
+                break;
+            }
+        }
+        if options.size {
+            for summary in &mut shown {
+                let Ok(id) = summary.id.parse() else { continue };
+                // It may be gone by now.
+                if let Ok((own, image)) = self.ports.rootfs.usage(&id).await {
+                    (summary.size_rw, summary.size_root_fs) = (Some(own), Some(own + image));
+                }
+            }
+        }
+        Ok(shown)
+    }
+
+    fn summary(&self, container: &Container, record: &ContainerRecord, life: &Life, now: crate::ports::world::Timestamp) -> ContainerSummary {
+        let settings = self.network_settings(container);
+        ContainerSummary {
+            id: record.id.to_string(),
+            names: vec![format!("/{}", record.name)],
+            image: record.image_label().to_owned(),
+            image_id: record.image.as_ref().map(ToString::to_string).unwrap_or_default(),
+            command: command(&spec::arguments(&record.config)),
+            created: record.created.0.div_euclid(1_000_000_000),
+            ports: ports(&settings.ports, record),
+            labels: record.config.labels.clone().unwrap_or_default(),
+            state: if life.removing { "removing" } else { life.state.word() }.to_owned(),
+            status: status(life, now),
+            host_config: SummaryHostConfig { network_mode: record.host.network_mode.clone() },
+            network_settings: SummaryNetworks { networks: settings.networks },
+            mounts: shown_mounts(record),
+            ..ContainerSummary::default()
+        }
+    }
+
+    /// What `before` and `since` allow.
+    fn bounds(&self, filters: &Filters) -> Result<Bounds> {
+        let created = |name: &str| -> Result<Vec<i64>> {
+            let found = values(filters, name).map(|value| self.containers.find(value).map(|c| c.record().created.0));
+            found.collect()
+        };
+        Ok(Bounds { before: created("before")?.into_iter().min(), since: created("since")?.into_iter().max() })
+    }
+
+    /// Image ids the `ancestor` filter asks for; an unknown image is asked for in vain.
+    async fn ancestors(&self, filters: &Filters) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        for value in values(filters, "ancestor") {
+            match self.ports.images.get(value, None).await {
+                Ok(image) => ids.insert(image.target.digest.to_string()),
+                Err(_) => ids.insert(value.to_owned()),
+            };
+        }
+        ids
+    }
+
+    fn fits_networks(&self, filters: &Filters, container: &Container) -> bool {
+        let Some(wanted) = filters.get("network") else { return true };
+        let settings = self.network_settings(container);
+        wanted.iter().any(|wanted| settings.networks.iter().any(|(name, end)| name == wanted || end.network_id == *wanted))
+    }
+}
+
+struct Bounds {
+    before: Option<i64>,
+    since: Option<i64>,
+}
+
+impl Bounds {
+    fn contains(&self, record: &ContainerRecord) -> bool {
+        self.before.is_none_or(|before| record.created.0 < before) && self.since.is_none_or(|since| record.created.0 > since)
+    }
+}
+
+/// The `name` filter: regular expressions, as in Docker.
+struct Names(Vec<regex_lite::Regex>);
+
+impl Names {
+    fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<Self> {
+        let compiled = patterns.map(|pattern| {
+            regex_lite::Regex::new(pattern).map_err(|error| invalid(format!("invalid filter 'name={pattern}': {error}")))
+        });
+        compiled.collect::<Result<_>>().map(Self)
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        let slashed = format!("/{name}");
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.is_match(name) || pattern.is_match(&slashed))
+    }
+}
+
+pub(crate) fn values<'a>(filters: &'a Filters, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    filters.get(name).into_iter().flatten().map(String::as_str)
+}
+
+fn check(filters: &Filters) -> Result<()> {
+    check_names(filters, KNOWN)?;
+    for value in values(filters, "status") {
+        if !STATES.contains(&value) {
+            return Err(invalid(format!(
+                "invalid filter 'status={value}': invalid value for state ({value}): must be one of {}",
+                STATES.join(", ")
+            )));
+        }
+    }
+    for value in values(filters, "exited") {
+        if value.parse::<i32>().is_err() {
+            return Err(invalid(format!("invalid filter 'exited={value}': want an exit code")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses filters nobody knows.
+///
+/// # Errors
+/// `InvalidParameter` in Docker's words.
+pub(crate) fn check_names(filters: &Filters, known: &[&str]) -> Result<()> {
+    match filters.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(invalid(format!("invalid filter '{name}'"))),
+        None => Ok(()),
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidParameter, message)
+}
+
+/// Filters that look at the container alone.
+fn fits(filters: &Filters, record: &ContainerRecord, life: &Life) -> bool {
+    let any = |name: &str, fits: &dyn Fn(&str) -> bool| !filters.contains_key(name) || values(filters, name).any(fits);
+    let state = if life.removing { "removing" } else { life.state.word() };
+    any("id", &|id| record.id.as_str().starts_with(id))
+        && any("status", &|wanted| wanted == state)
+        && any("exited", &|code| life.state.phase == Phase::Exited && code.parse() == Ok(life.state.exit_code))
+        && any("volume", &|wanted| record.mounts.iter().any(|mount| mount.name == wanted || mount.destination == wanted || mount.source == wanted))
+        && any("health", &|wanted| wanted == "none")
+        && any("is-task", &|wanted| !matches!(wanted, "1" | "true"))
+        && any("isolation", &|_| true)
+        && any("expose", &|wanted| record.config.exposed_ports.iter().flatten().any(|(port, _)| same_port(port, wanted)))
+        && any("publish", &|wanted| record.host.port_bindings.iter().flatten().any(|(port, _)| same_port(port, wanted)))
+        && labels_fit(filters, "label", record.config.labels.as_ref())
+}
+
+/// `80`, `80/tcp` or a range `80-90/tcp`.
+fn same_port(port: &str, wanted: &str) -> bool {
+    let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (number, own) = port.split_once('/').unwrap_or((port, "tcp"));
+    match (number.parse::<u16>(), first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(number), Ok(first), Ok(last)) => own == protocol && (first..=last).contains(&number),
+        _ => false,
+    }
+}
+
+/// Every label filter (`name` or `name=value`) must fit.
+pub(crate) fn labels_fit(filters: &Filters, filter: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+    values(filters, filter).all(|wanted| {
+        let (name, value) = wanted.split_once('=').map_or((wanted, None), |(name, value)| (name, Some(value)));
+        labels.and_then(|labels| labels.get(name)).is_some_and(|own| value.is_none_or(|value| own == value))
+    })
+}
+
+/// The command as one line; an argument with a space or a quote is put in quotes.
+fn command(arguments: &[String]) -> String {
+    let quoted = arguments.iter().enumerate().map(|(place, argument)| {
+        if place > 0 && (argument.contains(' ') || argument.contains('"') || argument.contains('\'')) {
+            format!("'{}'", argument.replace('\'', "'\\''"))
+        } else {
+            argument.clone()
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn ports(published: &docker_api::PortMap, record: &ContainerRecord) -> Vec<Port> {
+    let mut ports = BTreeSet::new();
+    let exposed = record.config.exposed_ports.iter().flatten().map(|(port, _)| (port, &None));
+    let none_published = published.is_empty();
+    for (port, ends) in published.iter().chain(exposed.filter(|_| none_published && record.host.network_mode != "host")) {
+        let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+        let Ok(private_port) = number.parse() else { continue };
+        let unpublished = Port { private_port, kind: kind.to_owned(), ..Port::default() };
+        let Some(ends) = ends.as_ref().filter(|ends| !ends.is_empty()) else {
+            ports.insert(unpublished);
+            continue;
+        };
+        for end in ends {
+            ports.insert(Port {
+                ip: end.host_ip.clone(),
+                public_port: end.host_port.parse().unwrap_or(0),
+                ..unpublished.clone()
+            });
+        }
+    }
+    ports.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(pairs: &[(&str, &str)]) -> Filters {
+        let mut filters = Filters::new();
+        for (name, value) in pairs {
+            filters.entry((*name).to_owned()).or_default().insert((*value).to_owned());
+        }
+        filters
+    }
+
+    #[test]
+    fn unknown_filters_and_states_are_refused_in_dockers_words() {
+        let refused = |pairs| check(&filters(pairs)).unwrap_err().message().to_owned();
+        assert_eq!(refused(&[("foo", "x")]), "invalid filter 'foo'");
+        assert_eq!(
+            refused(&[("status", "bogus")]),
+            "invalid filter 'status=bogus': invalid value for state (bogus): must be one of created, running, paused, restarting, removing, exited, dead"
+        );
+    }
+
+    #[test]
+    fn names_match_with_and_without_slash() {
+        let names = Names::new(["^/web$"].into_iter()).unwrap();
+        assert!(names.matches("web") && !names.matches("web2"));
+        let names = Names::new(["eb"].into_iter()).unwrap();
+        assert!(names.matches("web2") && !names.matches("db"));
+    }
+
+    #[test]
+    fn labels_must_all_fit() {
+        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned()), ("c".to_owned(), String::new())]);
+        let fit = |pairs| labels_fit(&filters(pairs), "label", Some(&labels));
+        assert!(fit(&[("label", "a=b"), ("label", "c")]));
+        assert!(!fit(&[("label", "a=x")]));
+        assert!(!fit(&[("label", "a"), ("label", "d")]));
+    }
+
+    #[test]
+    fn a_command_is_one_line() {
+        let line = command(&["sh".into(), "-c".into(), "echo x".into()]);
+        assert_eq!(line, "sh -c 'echo x'");
+    }
+
+    #[test]
+    fn ports_and_ranges_are_compared() {
+        assert!(same_port("80/tcp", "80") && same_port("81/udp", "80-90/udp"));
+        assert!(!same_port("80/tcp", "80/udp") && !same_port("80/tcp", "x"));
+    }
+}

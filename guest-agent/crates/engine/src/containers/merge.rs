@@ -1,0 +1,149 @@
+//! What a container takes over from its image. Pure.
+
+use std::collections::BTreeMap;
+
+use docker_api::{ContainerConfig, Empty};
+use errdefs::{Error, ErrorKind, Result};
+use oci_spec::image::ImageConfiguration;
+
+/// Fills in what the user left open. The user's program or arguments replace both of the image's.
+pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageConfiguration) {
+    let Some(image) = image.config() else { return };
+    if config.user.is_empty() {
+        config.user = image.user().clone().unwrap_or_default();
+    }
+    if let Some(ports) = image.exposed_ports().as_ref().filter(|ports| !ports.is_empty()) {
+        let exposed = config.exposed_ports.get_or_insert_default();
+        for port in ports {
+            exposed.entry(with_protocol(port)).or_insert(Empty {});
+        }
+    }
+    merge_environment(config, image.env().as_deref().unwrap_or_default());
+    let labels = config.labels.get_or_insert_default();
+    for (name, value) in image.labels().iter().flatten() {
+        labels.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        // An empty entrypoint that was given takes the image's away, and its arguments with it.
+        let cleared = config.entrypoint.as_ref().is_some_and(Vec::is_empty);
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd = image.cmd().clone();
+        }
+        if !cleared {
+            config.entrypoint = image.entrypoint().clone();
+        }
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir = image.working_dir().clone().unwrap_or_default();
+    }
+    if let Some(volumes) = image.volumes().as_ref().filter(|volumes| !volumes.is_empty()) {
+        let wanted = config.volumes.get_or_insert_default();
+        for volume in volumes {
+            wanted.entry(volume.clone()).or_insert(Empty {});
+        }
+    }
+    if config.stop_signal.is_empty() {
+        config.stop_signal = image.stop_signal().clone().unwrap_or_default();
+    }
+}
+
+fn merge_environment(config: &mut ContainerConfig, image: &[String]) {
+    let own = config.env.get_or_insert_default();
+    let named: Vec<String> = own.iter().map(|entry| name_of(entry).to_owned()).collect();
+    for entry in image {
+        if !named.iter().any(|name| name == name_of(entry)) {
+            own.push(entry.clone());
+        }
+    }
+}
+
+fn name_of(entry: &str) -> &str {
+    entry.split_once('=').map_or(entry, |(name, _)| name)
+}
+
+/// `80` is `80/tcp`.
+pub(crate) fn with_protocol(port: &str) -> String {
+    if port.contains('/') {
+        port.to_owned()
+    } else {
+        format!("{port}/tcp")
+    }
+}
+
+/// Checks that there is something to run.
+///
+/// # Errors
+/// `InvalidParameter` in Docker's words.
+pub(crate) fn check_command(config: &ContainerConfig) -> Result<()> {
+    let empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+    if empty(&config.entrypoint) && empty(&config.cmd) {
+        return Err(Error::new(
+            ErrorKind::InvalidParameter,
+            "no command specified",
+        ));
+    }
+    Ok(())
+}
+
+/// Labels are shown as an object, never as `null`.
+pub(crate) fn fill_in(config: &mut ContainerConfig) {
+    config.labels.get_or_insert_with(BTreeMap::new);
+    if let Some(ports) = config.exposed_ports.take() {
+        config.exposed_ports = Some(
+            ports
+                .into_keys()
+                .map(|port| (with_protocol(&port), Empty {}))
+                .collect(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> ImageConfiguration {
+        serde_json::from_str(
+            r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},
+            "config":{"User":"www","Env":["PATH=/bin","A=image"],"Entrypoint":["/entry"],"Cmd":["arg"],
+            "WorkingDir":"/srv","Labels":{"a":"image","b":"image"},"ExposedPorts":{"80":{}},"Volumes":{"/v":{}},"StopSignal":"SIGQUIT"}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_open_comes_from_the_image() {
+        let mut config = ContainerConfig::default();
+        merge(&mut config, &image());
+        assert_eq!(config.user, "www");
+        assert_eq!(config.entrypoint.unwrap(), ["/entry"]);
+        assert_eq!(config.cmd.unwrap(), ["arg"]);
+        assert_eq!(config.env.unwrap(), ["PATH=/bin", "A=image"]);
+        assert_eq!(config.working_dir, "/srv");
+        assert!(config.exposed_ports.unwrap().contains_key("80/tcp"));
+        assert!(config.volumes.unwrap().contains_key("/v"));
+        assert_eq!(config.stop_signal, "SIGQUIT");
+    }
+
+    #[test]
+    fn what_the_user_says_wins() {
+        let list = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect());
+        let mut config = ContainerConfig {
+            entrypoint: list(&["/mine"]),
+            env: list(&["A=mine"]),
+            labels: Some([("a".to_owned(), "mine".to_owned())].into()),
+            ..ContainerConfig::default()
+        };
+        merge(&mut config, &image());
+        assert_eq!(config.entrypoint.unwrap(), ["/mine"]);
+        assert_eq!(config.cmd, None, "another entrypoint does not get the image's arguments");
+        assert_eq!(config.env.unwrap(), ["A=mine", "PATH=/bin"]);
+        assert_eq!(config.labels.unwrap()["a"], "mine");
+        let mut config = ContainerConfig {
+            cmd: list(&["x"]),
+            ..ContainerConfig::default()
+        };
+        merge(&mut config, &image());
+        assert_eq!((config.entrypoint.unwrap(), config.cmd.unwrap()), (vec!["/entry".to_owned()], vec!["x".to_owned()]));
+    }
+}

@@ -1,0 +1,41 @@
+//! Containers: what they are, how they stand, and everything that can be done with them.
+//!
+//! ```text
+//!   record  what was asked for, durable          ┐
+//!   state   how it stands, pure transitions      ├─ container: one of each, a lock for its life, a watch for who waits
+//!   life    state + how often it ended           ┘
+//!   create ─► start ─► exit (restart | remove)   each use case in a file of its own
+//! ```
+
+pub mod attach;
+pub(crate) mod container;
+mod create;
+pub(crate) mod exit;
+mod index;
+mod inspect;
+pub mod list;
+mod log_target;
+mod logs;
+mod merge;
+mod mounts;
+mod name;
+mod network_files;
+mod process_table;
+pub mod prune;
+pub mod record;
+mod recover;
+mod remove;
+mod rename;
+mod signals;
+mod start;
+pub mod state;
+mod status;
+mod wait;
+
+pub use attach::{AttachOptions, Attachment};
+pub use create::Created;
+pub use index::Index;
+pub use list::ListOptions;
+pub use process_table::ProcessTable;
+pub use remove::RemoveOptions;
+pub use wait::{WaitCondition, Waiting};

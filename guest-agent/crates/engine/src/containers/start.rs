@@ -1,0 +1,327 @@
+//! Starts a container.
+//!
+//! ```text
+//!   sandbox ┐
+//!   mounts  ├─► files of /etc ─► spec ─► shim launched ─► early clients attached ─► program runs ─► state kept, told
+//!   root    ┘
+//! ```
+
+use std::{path::PathBuf, sync::Arc};
+
+use errdefs::{Classify, Error, ErrorKind, Result};
+
+use super::{
+    container::{Container, Run},
+    log_target::log_target,
+    network_files,
+    record::ContainerRecord,
+    state::Phase,
+};
+use crate::{
+    Engine,
+    ports::{
+        containers::{LaunchRequest, Shim},
+        network::{ConnectRequest, Sandbox},
+    },
+    spec::{self, NamespaceOf, SpecInput},
+};
+
+/// Docker's words before what the runtime says.
+const CREATE_FAILED: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
+
+impl Engine {
+    /// Starts a container. Docker API: POST /containers/{id}/start.
+    ///
+    /// # Errors
+    /// `NotModified` when it runs already; `InvalidParameter` when its program cannot be run; else Docker's words.
+    pub async fn start_container(self: &Arc<Self>, reference: &str) -> Result<()> {
+        let container = self.containers.find(reference)?;
+        let engine = Arc::clone(self);
+        self.to_the_end(async move { engine.start(&container).await }).await
+    }
+
+    pub(crate) async fn start(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
+        let mut run = container.run.lock().await;
+        let life = container.life();
+        if life.removing || life.removed || life.state.phase == Phase::Dead {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "container is marked for removal and cannot be started",
+            ));
+        }
+        match life.state.phase {
+            Phase::Paused => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "cannot start a paused container, try unpause instead",
+                ));
+            }
+            Phase::Running => return Err(Error::new(ErrorKind::NotModified, "it runs")),
+            _ => {}
+        }
+        run.backoff = std::time::Duration::ZERO;
+        container.change(|life| life.state.restarts = 0);
+        self.start_locked(container, &mut run).await
+    }
+
+    /// Starts it for a user or for its restart policy; the caller holds its life.
+    pub(super) async fn start_locked(self: &Arc<Self>, container: &Arc<Container>, run: &mut Run) -> Result<()> {
+        let record = container.record();
+        match self.bring_up(container, &record, run).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.take_down(container, &record, run).await;
+                container.drop_early();
+                let (code, error) = explain(error);
+                container.change(|life| {
+                    life.state.fail(code, error.message());
+                    life.ends += 1;
+                });
+                self.save_state(container).await;
+                if record.host.auto_remove {
+                    self.remove_later(container);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn bring_up(self: &Arc<Self>, container: &Arc<Container>, record: &ContainerRecord, run: &mut Run) -> Result<()> {
+        let id = &record.id;
+        let in_root = |path: &'static str| self.ports.rootfs.read_file(id, path.as_ref());
+        let (sandbox, mounts, rootfs, passwd, group) = futures_util::join!(
+            self.connect(record),
+            self.resolve_mounts(record, run),
+            self.ports.rootfs.mounts(id),
+            in_root("/etc/passwd"),
+            in_root("/etc/group"),
+        );
+        // Kept before anything else can fail, so that it is taken down again.
+        let sandbox = sandbox?;
+        container.set_sandbox(sandbox.clone());
+        let (mounts, rootfs, passwd, group) = (mounts?, rootfs?, passwd?, group?);
+        let network = self.network_namespace(record, sandbox.as_ref())?;
+        let files = self.write_network_files(record, sandbox.as_ref(), &network).await?;
+        let cgroup = record.cgroup(&self.settings.cgroup_parent);
+        let spec = spec::build(&SpecInput {
+            id,
+            config: &record.config,
+            host: &record.host,
+            mounts: &mounts,
+            network_files: &files,
+            network,
+            pid: self.shared_namespace("pid", &record.host.pid_mode)?,
+            ipc: self.shared_namespace("ipc", &record.host.ipc_mode)?,
+            uts: self.shared_namespace("uts", &record.host.uts_mode)?,
+            cgroup_namespace: if record.host.cgroupns_mode == "host" { NamespaceOf::Host } else { NamespaceOf::New },
+            shm: None,
+            passwd: passwd.as_deref(),
+            group: group.as_deref(),
+            init: record.host.init.unwrap_or(false).then_some(self.settings.init.as_path()),
+            cgroup: &cgroup,
+            machine: &*self.ports.machine,
+        })?;
+        let [rows, columns] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(u16::MAX));
+        let folder = self.ports.store.folder(id);
+        let shim = self
+            .ports
+            .shims
+            .launch(LaunchRequest {
+                id: id.clone(),
+                spec,
+                rootfs,
+                open_stdin: record.config.open_stdin,
+                stdin_once: record.config.stdin_once,
+                log: log_target(&record.host.log_config, id, &folder)?,
+                terminal_size: (rows, columns),
+                folder,
+            })
+            .await
+            .map_err(|error| error.context(CREATE_FAILED))?;
+        self.attach_early(container, &shim).await;
+        let pid = match shim.start().await {
+            Ok(pid) => pid,
+            Err(error) => {
+                container.set_shim(None);
+                if let Err(error) = shim.delete().await {
+                    tracing::warn!(%id, %error, "delete a container that did not start");
+                }
+                return Err(error.context(CREATE_FAILED));
+            }
+        };
+        let now = self.ports.world.now();
+        container.change(|life| life.state.start(pid, now));
+        self.save_state(container).await;
+        self.tell_container(container, "start", &[]);
+        self.watch(container, shim);
+        Ok(())
+    }
+
+    /// Undoes all of a start that can be undone without its shim.
+    pub(super) async fn take_down(&self, container: &Container, record: &ContainerRecord, run: &mut Run) {
+        container.set_shim(None);
+        container.set_sandbox(None);
+        if let Err(error) = self.ports.networks.disconnect(&record.id).await {
+            tracing::warn!(id = record.id.as_str(), %error, "disconnect a container");
+        }
+        self.release_mounts(record, run).await;
+    }
+
+    async fn connect(&self, record: &ContainerRecord) -> Result<Option<Sandbox>> {
+        let mode = record.host.network_mode.as_str();
+        if mode == "host" || mode.starts_with("container:") {
+            return Ok(None);
+        }
+        let networks = if mode == "none" || record.config.network_disabled {
+            Vec::new()
+        } else {
+            record.networks.iter().map(|(name, settings)| (name.clone(), settings.clone())).collect()
+        };
+        let request = ConnectRequest {
+            container: record.id.clone(),
+            name: record.name.clone(),
+            networks,
+            ports: record.host.port_bindings.clone().unwrap_or_default(),
+            exposed: record.config.exposed_ports.iter().flatten().map(|(port, _)| port.clone()).collect(),
+            publish_all: record.host.publish_all_ports,
+        };
+        let sandbox = self
+            .ports
+            .networks
+            .connect(request)
+            .await
+            .map_err(|error| error.context("failed to set up container networking"))?;
+        for (name, end) in &sandbox.endpoints {
+            let attributes = [("container", record.id.as_str()), ("name", name), ("type", "bridge")];
+            self.tell("network", "connect", &end.network_id, &attributes);
+        }
+        Ok(Some(sandbox))
+    }
+
+    fn network_namespace(&self, record: &ContainerRecord, sandbox: Option<&Sandbox>) -> Result<NamespaceOf> {
+        if let Some(sandbox) = sandbox {
+            return Ok(NamespaceOf::Path(sandbox.path.clone()));
+        }
+        let Some(other) = record.host.network_mode.strip_prefix("container:") else {
+            return Ok(NamespaceOf::Host);
+        };
+        let container = self.joined(other)?;
+        Ok(match container.sandbox() {
+            Some(sandbox) => NamespaceOf::Path(sandbox.path.clone()),
+            None => NamespaceOf::Path(namespace_of(container.state().pid, "net")),
+        })
+    }
+
+    /// A namespace that a mode takes from the machine or from another container.
+    fn shared_namespace(&self, kind: &str, mode: &str) -> Result<NamespaceOf> {
+        match mode.strip_prefix("container:") {
+            Some(other) => Ok(NamespaceOf::Path(namespace_of(self.joined(other)?.state().pid, kind))),
+            None if mode == "host" => Ok(NamespaceOf::Host),
+            None => Ok(NamespaceOf::New),
+        }
+    }
+
+    /// A running container whose namespaces are joined.
+    fn joined(&self, reference: &str) -> Result<Arc<Container>> {
+        let container = self.containers.find(reference)?;
+        if container.state().phase != Phase::Running {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("cannot join network namespace of a non running container: {reference}"),
+            ));
+        }
+        Ok(container)
+    }
+
+    async fn write_network_files(
+        &self,
+        record: &ContainerRecord,
+        sandbox: Option<&Sandbox>,
+        network: &NamespaceOf,
+    ) -> Result<Vec<(PathBuf, &'static str)>> {
+        let servers = sandbox.map(|sandbox| sandbox.dns.as_slice()).unwrap_or_default();
+        let own = !matches!(network, NamespaceOf::Host);
+        let resolv_conf = network_files::resolv_conf(record, &self.ports.world.resolv_conf(), servers, own);
+        let hosts = network_files::hosts(record, sandbox, !own || has_ipv6(sandbox));
+        let store = &self.ports.store;
+        let (resolv_conf, host_name, hosts) = futures_util::try_join!(
+            store.write_file(&record.id, "resolv.conf", resolv_conf.as_bytes()),
+            async { store.write_file(&record.id, "hostname", network_files::host_name(record).as_bytes()).await },
+            store.write_file(&record.id, "hosts", hosts.as_bytes()),
+        )?;
+        Ok(vec![(resolv_conf, "/etc/resolv.conf"), (host_name, "/etc/hostname"), (hosts, "/etc/hosts")])
+    }
+
+    /// Connects those who attached before there was a shim, so that they miss nothing.
+    async fn attach_early(&self, container: &Container, shim: &Arc<dyn Shim>) {
+        loop {
+            let early = container.take_early_or_open(shim);
+            if early.is_empty() {
+                return;
+            }
+            for client in early {
+                match shim.attach(client.request).await {
+                    // It may have left.
+                    Ok(stream) => drop(client.stream.send(stream)),
+                    Err(error) => tracing::warn!(id = container.id.as_str(), %error, "attach a client"),
+                }
+            }
+        }
+    }
+
+    /// Writes down how a container stands; a disk that does not take it is told, the container goes on.
+    pub(super) async fn save_state(&self, container: &Container) {
+        if let Err(error) = self.ports.store.save_state(&container.id, &container.state()).await {
+            tracing::error!(id = container.id.as_str(), %error, "keep a container's state");
+        }
+    }
+}
+
+fn has_ipv6(sandbox: Option<&Sandbox>) -> bool {
+    sandbox.is_some_and(|sandbox| sandbox.endpoints.iter().any(|(_, end)| !end.global_ipv6_address.is_empty()))
+}
+
+fn namespace_of(pid: u32, kind: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/{kind}"))
+}
+
+/// The exit code that stands for a failed start, and the error with Docker's kind for it.
+fn explain(error: Error) -> (i32, Error) {
+    let text = error.message();
+    let has = |part: &str| text.contains(part);
+    let of_program = has(CREATE_FAILED) && has("exec:");
+    let (code, kind) = if of_program && (has("executable file not found") || has("no such file or directory")) {
+        (127, ErrorKind::InvalidParameter)
+    } else if of_program && (has("permission denied") || has("is a directory") || has("exec format error")) {
+        (126, ErrorKind::InvalidParameter)
+    } else if has(CREATE_FAILED) && has("not a directory") {
+        let text = format!(
+            "{text}: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+        );
+        return (127, Error::new(ErrorKind::InvalidParameter, text));
+    } else {
+        (128, error.kind())
+    };
+    let text = error.message().to_owned();
+    (code, Error::new(kind, text).with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_start_has_dockers_exit_code() {
+        for (inner, code, kind) in [
+            ("exec: \"x\": executable file not found in $PATH", 127, ErrorKind::InvalidParameter),
+            ("exec: \"/x\": stat /x: no such file or directory", 127, ErrorKind::InvalidParameter),
+            ("exec: \"/etc/passwd\": permission denied", 126, ErrorKind::InvalidParameter),
+            ("out of memory", 128, ErrorKind::System),
+        ] {
+            let (got, error) = explain(Error::new(ErrorKind::System, inner).context(CREATE_FAILED));
+            assert_eq!((got, error.kind()), (code, kind), "{inner}");
+        }
+        let (code, error) = explain(Error::new(ErrorKind::NotFound, "network nope not found"));
+        assert_eq!((code, error.kind()), (128, ErrorKind::NotFound));
+    }
+}

@@ -1,0 +1,307 @@
+//! Processes run in running containers.
+//!
+//! ```text
+//!   create (kept in memory) ─► start ─► stream of the client ─► ended (exit code kept until the container ends)
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use docker_api::exec::{ExecConfig, ExecInspect, ExecProcessConfig, ExecStartConfig};
+use errdefs::{Classify, Error, ErrorKind, Result};
+use tokio::sync::watch;
+
+use crate::{
+    Engine,
+    containers::{Attachment, container::Container, state::Phase},
+    id::{ContainerId, ExecId},
+    ports::containers::{AttachRequest, ExecRequest, Exit},
+    spec::{self, ExecWish},
+};
+
+/// Docker's words before what the runtime says.
+const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed: unable to start container process";
+/// Ended execs that are remembered; the oldest go first.
+const MAX_ENDED: usize = 1024;
+/// How long a client's end waits for the exit code to be known.
+const KNOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How an exec stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Standing {
+    started: bool,
+    pid: u32,
+    exit_code: Option<i32>,
+}
+
+/// One exec.
+#[derive(Debug)]
+struct Exec {
+    id: ExecId,
+    container: ContainerId,
+    config: ExecConfig,
+    standing: watch::Sender<Standing>,
+    /// Order of creation.
+    number: u64,
+}
+
+/// Every exec that is known.
+#[derive(Debug, Default)]
+pub struct Execs(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    all: BTreeMap<String, Arc<Exec>>,
+    next: u64,
+}
+
+impl Execs {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Exec>> {
+        let found = self.table().all.get(id).cloned();
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("No such exec instance: {id}")))
+    }
+
+    /// Those of a container that have not ended.
+    pub(crate) fn of(&self, container: &ContainerId) -> Vec<String> {
+        let table = self.table();
+        let own = table.all.values().filter(|exec| exec.container == *container && exec.standing.borrow().exit_code.is_none());
+        own.map(|exec| exec.id.to_string()).collect()
+    }
+
+    /// A container ended, and its execs with it.
+    pub(crate) fn forget_container(&self, container: &ContainerId) {
+        self.table().all.retain(|_, exec| {
+            if exec.container == *container {
+                exec.standing.send_modify(|standing| {
+                    standing.exit_code.get_or_insert(137);
+                });
+            }
+            exec.container != *container
+        });
+    }
+
+    fn insert(&self, id: ExecId, container: ContainerId, config: ExecConfig) {
+        let mut table = self.table();
+        let ended = || table.all.values().filter(|exec| exec.standing.borrow().exit_code.is_some());
+        if ended().count() >= MAX_ENDED
+            && let Some(oldest) = ended().min_by_key(|exec| exec.number).map(|exec| exec.id.to_string())
+        {
+            table.all.remove(&oldest);
+        }
+        table.next += 1;
+        let exec = Exec { id: id.clone(), container, config, standing: watch::channel(Standing::default()).0, number: table.next };
+        table.all.insert(id.to_string(), Arc::new(exec));
+    }
+}
+
+impl Engine {
+    /// Prepares a process. Docker API: POST /containers/{id}/exec.
+    ///
+    /// # Errors
+    /// `Conflict` when the container does not run or is paused.
+    pub async fn create_exec(&self, reference: &str, config: ExecConfig) -> Result<ExecId> {
+        let container = self.running(reference)?;
+        let arguments = config.cmd.clone().unwrap_or_default();
+        if arguments.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidParameter, "No exec command specified"));
+        }
+        let id = ExecId::from_random(self.ports.world.random());
+        let action = format!("exec_create: {} {}", arguments[0], arguments[1..].join(" "));
+        self.execs.insert(id.clone(), container.id.clone(), config);
+        self.tell_container(&container, &action, &[("execID", id.to_string())]);
+        Ok(id)
+    }
+
+    fn running(&self, reference: &str) -> Result<Arc<Container>> {
+        let container = self.containers.find(reference)?;
+        let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
+        match container.state().phase {
+            Phase::Running => Ok(container),
+            Phase::Paused => refuse(format!("Container {reference} is paused, unpause the container before exec")),
+            Phase::Restarting => refuse(format!("Container {reference} is restarting, wait until the container is running")),
+            _ => refuse(format!("container {} is not running", container.id)),
+        }
+    }
+
+    /// Runs it without streams. Docker API: POST /exec/{id}/start with `Detach`.
+    ///
+    /// # Errors
+    /// `Conflict` when it was started before; `InvalidParameter` when its program cannot be run.
+    pub async fn start_exec_detached(self: &Arc<Self>, id: &str, start: &ExecStartConfig) -> Result<()> {
+        let (exec, container) = self.claim(id)?;
+        let engine = Arc::clone(self);
+        let size = start.console_size;
+        self.to_the_end(async move { engine.run_exec(&exec, &container, AttachRequest::default(), size).await.map(|_| ()) })
+            .await
+    }
+
+    /// Runs it for a client. An error of its start is told in the stream's place.
+    ///
+    /// # Errors
+    /// As [`Engine::start_exec_detached`] for what is known before it is started.
+    pub fn start_exec(self: &Arc<Self>, id: &str, start: &ExecStartConfig) -> Result<Attachment> {
+        let (exec, container) = self.claim(id)?;
+        let streams = AttachRequest {
+            stdin: exec.config.attach_stdin,
+            stdout: exec.config.attach_stdout,
+            stderr: exec.config.attach_stderr,
+        };
+        let tty = exec.config.tty;
+        let mut standing = exec.standing.subscribe();
+        let (engine, size) = (Arc::clone(self), start.console_size);
+        let world = Arc::clone(&self.ports.world);
+        let run = {
+            let engine = Arc::clone(self);
+            async move { engine.run_exec(&exec, &container, streams, size).await }
+        };
+        Ok(Attachment {
+            tty,
+            stream: Box::pin(async move { engine.to_the_end(run).await }),
+            known: Box::pin(async move {
+                let ended = standing.wait_for(|standing| standing.exit_code.is_some());
+                futures_util::pin_mut!(ended);
+                futures_util::future::select(ended, world.sleep(KNOWN_WITHIN)).await;
+            }),
+        })
+    }
+
+    /// Takes an exec for its only start.
+    fn claim(&self, id: &str) -> Result<(Arc<Exec>, Arc<Container>)> {
+        let exec = self.execs.find(id)?;
+        let container = self.running(exec.container.as_str())?;
+        let mut before = Standing::default();
+        exec.standing.send_modify(|standing| {
+            before = *standing;
+            standing.started = true;
+        });
+        let refuse = |what: &str| Err(Error::new(ErrorKind::Conflict, format!("exec command {id} {what}")));
+        match before {
+            Standing { started: false, .. } => Ok((exec, container)),
+            Standing { exit_code: None, .. } => refuse("is already running"),
+            _ => refuse("has already run"),
+        }
+    }
+
+    async fn run_exec(
+        &self,
+        exec: &Exec,
+        container: &Container,
+        streams: AttachRequest,
+        console_size: Option<[u32; 2]>,
+    ) -> Result<Option<crate::ports::ByteStream>> {
+        let started = self.try_exec(exec, container, streams, console_size).await;
+        match started {
+            Ok(stream) => Ok(stream),
+            Err(error) => {
+                let text = error.message();
+                let code = if text.contains("executable file not found") || text.contains("no such file or directory") {
+                    127
+                } else {
+                    126
+                };
+                exec.standing.send_modify(|standing| standing.exit_code = Some(code));
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_exec(
+        &self,
+        exec: &Exec,
+        container: &Container,
+        streams: AttachRequest,
+        console_size: Option<[u32; 2]>,
+    ) -> Result<Option<crate::ports::ByteStream>> {
+        let record = container.record();
+        let config = &exec.config;
+        let shim = container
+            .shim()
+            .ok_or_else(|| Error::new(ErrorKind::Conflict, format!("container {} is not running", container.id)))?;
+        let (passwd, group) = futures_util::try_join!(
+            self.ports.rootfs.read_file(&record.id, "/etc/passwd".as_ref()),
+            self.ports.rootfs.read_file(&record.id, "/etc/group".as_ref()),
+        )?;
+        let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        let wish = ExecWish {
+            args: config.cmd.as_deref().unwrap_or_default(),
+            env: config.env.as_deref().unwrap_or_default(),
+            user: &config.user,
+            working_dir: &config.working_dir,
+            tty: config.tty,
+            console_size: console_size.or(config.console_size).map(|[rows, columns]| (cells(rows), cells(columns))),
+            privileged: config.privileged,
+        };
+        let process = spec::exec_process(&record.config, &record.host, &wish, passwd.as_deref(), group.as_deref(), &*self.ports.machine)?;
+        let arguments = wish.args;
+        let action = format!("exec_start: {} {}", arguments[0], arguments[1..].join(" "));
+        self.tell_container(container, &action, &[("execID", exec.id.to_string())]);
+        let request = ExecRequest { id: exec.id.clone(), process, attach: streams };
+        let (pid, stream) = shim.exec(request).await.map_err(|error| {
+            let error = error.context(EXEC_FAILED);
+            if error.kind() == ErrorKind::InvalidParameter { error } else { Error::new(ErrorKind::InvalidParameter, error.message().to_owned()) }
+        })?;
+        exec.standing.send_modify(|standing| standing.pid = pid);
+        Ok(stream)
+    }
+
+    /// An exec's process ended.
+    pub(crate) fn exec_ended(&self, container: &Container, id: &ExecId, exit: Exit) {
+        if let Ok(exec) = self.execs.find(id.as_str()) {
+            exec.standing.send_modify(|standing| standing.exit_code = Some(exit.code));
+        }
+        let attributes = [("execID", id.to_string()), ("exitCode", exit.code.to_string())];
+        self.tell_container(container, "exec_die", &attributes);
+    }
+
+    /// Shows it. Docker API: GET /exec/{id}/json.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn inspect_exec(&self, id: &str) -> Result<ExecInspect> {
+        let exec = self.execs.find(id)?;
+        let standing = *exec.standing.borrow();
+        let mut arguments = exec.config.cmd.clone().unwrap_or_default().into_iter();
+        Ok(ExecInspect {
+            id: exec.id.to_string(),
+            running: standing.started && standing.exit_code.is_none(),
+            exit_code: standing.exit_code,
+            process_config: ExecProcessConfig {
+                tty: exec.config.tty,
+                entrypoint: arguments.next().unwrap_or_default(),
+                arguments: arguments.collect(),
+                privileged: exec.config.privileged,
+                user: exec.config.user.clone(),
+            },
+            open_stdin: exec.config.attach_stdin,
+            open_stderr: exec.config.attach_stderr,
+            open_stdout: exec.config.attach_stdout,
+            can_remove: false,
+            container_id: exec.container.to_string(),
+            detach_keys: exec.config.detach_keys.clone(),
+            pid: standing.pid,
+        })
+    }
+
+    /// Sets the size of its terminal. Docker API: POST /exec/{id}/resize.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it does not run.
+    pub async fn resize_exec(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
+        let exec = self.execs.find(id)?;
+        // It may just be starting: the client sends its size at once.
+        let mut standing = exec.standing.subscribe();
+        let begun = standing.wait_for(|standing| standing.pid != 0 || standing.exit_code.is_some());
+        futures_util::pin_mut!(begun);
+        futures_util::future::select(begun, self.ports.world.sleep(std::time::Duration::from_secs(10))).await;
+        let container = self.running(exec.container.as_str())?;
+        let shim = container.shim().filter(|_| exec.standing.borrow().exit_code.is_none());
+        let shim = shim.ok_or_else(|| Error::new(ErrorKind::Conflict, format!("exec command {id} is not running")))?;
+        shim.resize(Some(&exec.id), rows, columns).await
+    }
+}
