@@ -57,7 +57,7 @@ impl Engine {
             if !fits(filters, &record, &life) || !self.fits_networks(filters, &container) {
                 continue;
             }
-            if !ancestors.is_empty() && !record.image.as_ref().is_some_and(|image| ancestors.contains(image.as_ref())) {
+            if !ancestors.is_empty() && !record.image.as_ref().is_some_and(|image| ancestors.contains(image.as_str())) {
                 continue;
             }
             shown.push(self.summary(&container, &record, &life, now));
