@@ -97,7 +97,10 @@ fn silent() -> io::Error {
 }
 
 fn broken(error: hyper::Error) -> io::Error {
-    if error.is_incomplete_message() {
+    let cause =
+        std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let ended = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof);
+    if error.is_incomplete_message() || ended {
         return cut_off();
     }
     io::Error::other(errdefs::chain(&error))

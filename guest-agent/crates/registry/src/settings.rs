@@ -11,6 +11,10 @@ pub struct Settings {
     pub trusted: PathBuf,
     /// A folder for each registry (`host[:port]`) with further trusted certificates, `*.crt`.
     pub certificates: PathBuf,
+    /// Names that are known without asking.
+    pub hosts: PathBuf,
+    /// Whom to ask for names.
+    pub resolv_conf: PathBuf,
     /// Who we say we are.
     pub user_agent: String,
     /// How long things may take.
@@ -47,6 +51,8 @@ impl Default for Settings {
             insecure_registries: Vec::new(),
             trusted: "/etc/ssl/certs/ca-certificates.crt".into(),
             certificates: "/etc/docker/certs.d".into(),
+            hosts: "/etc/hosts".into(),
+            resolv_conf: "/etc/resolv.conf".into(),
             user_agent: concat!("berth/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
         }

@@ -48,16 +48,12 @@ pub(crate) struct Resolver {
     resolv_conf: PathBuf,
 }
 
-impl Default for Resolver {
-    fn default() -> Self {
-        Self {
-            hosts: "/etc/hosts".into(),
-            resolv_conf: "/etc/resolv.conf".into(),
-        }
-    }
-}
-
 impl Resolver {
+    /// The files are read anew for each name: a machine's may change.
+    pub(crate) fn new(hosts: PathBuf, resolv_conf: PathBuf) -> Self {
+        Self { hosts, resolv_conf }
+    }
+
     /// Addresses of a host, IPv4 first; never none.
     pub(crate) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         if let Some(known) = without_asking(host) {

@@ -126,7 +126,7 @@ impl Connector {
         plain: Arc<PlainHosts>,
     ) -> Self {
         Self(Arc::new(Inner {
-            resolver: Resolver::default(),
+            resolver: Resolver::new(settings.hosts.clone(), settings.resolv_conf.clone()),
             trust: Arc::new(Trust::new(
                 settings.trusted.clone(),
                 settings.certificates.clone(),
@@ -188,9 +188,9 @@ impl Inner {
         port: u16,
         insecure: bool,
     ) -> Result<Stream, ConnectError> {
+        let socket = self.dial(host, port).await?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
-        let socket = self.dial(host, port).await?;
         let (trust, authority) = (Arc::clone(&self.trust), authority.to_owned());
         let config = tokio::task::spawn_blocking(move || trust.config(&authority, insecure))
             .await
