@@ -42,6 +42,7 @@ pub(crate) struct Question<'a> {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) url: Uri,
+    is_registrys_own: bool,
     pub(crate) response: Response<Incoming>,
 }
 
@@ -73,14 +74,19 @@ pub(crate) async fn get(
         if reply.response.status() != StatusCode::UNAUTHORIZED {
             return Ok(reply);
         }
-        let challenges = challenges(reply.response.headers());
+        grants.remove(&key);
+        // Where a blob was redirected has no say in where credentials go.
+        let challenges = if reply.is_registrys_own {
+            challenges(reply.response.headers())
+        } else {
+            Vec::new()
+        };
         if was_granted {
             return Err(match refused(&challenges) {
                 Some(reason) => Failure::Denied(reason),
                 None => reply.unexpected(transport.timeouts().idle).await,
             });
         }
-        grants.remove(&key);
         let has_own_token = question
             .credentials
             .is_some_and(|who| !who.registry_token.is_empty());
@@ -191,11 +197,16 @@ async fn follow(
     let mut url = start.clone();
     for _ in 0..=MAX_REDIRECTS {
         // Only the registry itself learns who asks.
-        let authorization = authorization.filter(|_| same_origin(&start, &url));
+        let is_registrys_own = same_origin(&start, &url);
+        let authorization = authorization.filter(|_| is_registrys_own);
         let request = request(&url, &question.headers, authorization)?;
         let response = transport.send(request).await?;
         if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-            return Ok(Reply { url, response });
+            return Ok(Reply {
+                url,
+                is_registrys_own,
+                response,
+            });
         }
         let target = response
             .headers()

@@ -1,5 +1,7 @@
 //! What registries and token servers may say, and what they must not get away with.
 
+#![expect(clippy::unwrap_used, reason = "part of the tests")]
+
 mod scripted;
 
 use std::time::Duration;
@@ -522,6 +524,24 @@ async fn who_asks_is_not_told_to_where_a_blob_is_redirected() {
     assert_eq!(asked[0].line, "GET /stored?signature=secret");
     assert_eq!(asked[0].field("authorization"), None);
     assert!(asked[0].field("user-agent").unwrap().starts_with("berth/"));
+}
+
+#[tokio::test]
+async fn where_a_blob_is_redirected_gets_no_credentials_by_asking_for_them() {
+    let store = Server::start(|own, asked| match asked.line.contains("/token") {
+        true => good_token(),
+        false => wants_token(own, ""),
+    });
+    let target = format!("http://{}/stored", store.address);
+    let server =
+        Server::start(move |_, _| answer("307 Temporary Redirect", &[("Location", &target)], b""));
+    let error = client()
+        .blob(&reference(&server), &blob(), 0, Some(&tester()))
+        .await
+        .err()
+        .expect("refused");
+    assert!(error.message().ends_with("401 Unauthorized"), "{error}");
+    assert_eq!(store.asked().len(), 1);
 }
 
 #[tokio::test]

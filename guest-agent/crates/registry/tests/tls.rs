@@ -1,5 +1,7 @@
 //! Who is trusted.
 
+#![expect(clippy::unwrap_used, reason = "part of the tests")]
+
 mod scripted;
 
 use std::{path::Path, sync::Arc};
