@@ -31,7 +31,7 @@ pub trait Registry: Send + Sync {
     /// The document a name points at: an index or a manifest, checked against its digest.
     ///
     /// # Errors
-    /// Docker's texts, e.g. `NotFound`: `manifest for localhost:5000/a:b not found: manifest unknown: manifest unknown`; `Unavailable` when the
+    /// Docker's texts, e.g. `NotFound`: `failed to resolve reference "localhost:5000/a:b": localhost:5000/a:b: not found`; `Unavailable` when the
     /// registry cannot be reached, with its address and the cause.
     async fn manifest(
         &self,
@@ -47,4 +47,11 @@ pub trait Registry: Send + Sync {
         offset: u64,
         credentials: Option<&Credentials>,
     ) -> Result<(ByteReader, u64)>;
+
+    /// Whether credentials are good for a server (`host[:port]`, with or without scheme and path; empty: Docker Hub). Answers with a token that
+    /// stands for them from now on, or with nothing when the registry has none.
+    ///
+    /// # Errors
+    /// Docker's texts, e.g. `login attempt to https://reg.example/v2/ failed with status: 401 Unauthorized`.
+    async fn login(&self, server: &str, credentials: &Credentials) -> Result<String>;
 }

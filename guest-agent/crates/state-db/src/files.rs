@@ -1,0 +1,18 @@
+//! Small files, replaced whole.
+
+use std::{fs, io, path::Path};
+
+/// Makes a folder unless it is there.
+pub(crate) fn ensure_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// Replaces a file by rename: a reader, and an engine that is killed, sees the old one or the new one.
+pub(crate) fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let temporary = folder.join(format!("{name}.new"));
+    fs::write(&temporary, content)?;
+    fs::rename(temporary, folder.join(name))
+}

@@ -1,0 +1,216 @@
+//! Containers, kept over ends of the engine and of the machine.
+//!
+//! ```text
+//!   ROOT/state.redb               what a container is: one durable commit for creation, rename, removal
+//!   ROOT/containers/ID/state.json how it stands: replaced by rename, not synced; lost at most by a power cut
+//!   ROOT/containers/ID/…          log, resolv.conf, hosts, hostname
+//! ```
+//! It refuses to know what the records mean.
+
+mod files;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use engine::{
+    containers::{record::ContainerRecord, state::State},
+    id::ContainerId,
+    ports::store::{Kept, Store},
+};
+use errdefs::{Error, ErrorKind, Result};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+/// Id to record, as JSON.
+const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
+/// Pages kept in memory: records are small and read once.
+const CACHE_BYTES: usize = 1 << 20;
+const STATE_FILE: &str = "state.json";
+
+/// The store in a folder.
+#[derive(Debug)]
+pub struct StateDb {
+    database: Arc<Database>,
+    folders: PathBuf,
+}
+
+fn failed(what: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> Error {
+    move |error| Error::new(ErrorKind::System, format!("{what}: {error}")).with_source(error)
+}
+
+fn at_path(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::new(ErrorKind::System, format!("{what} {}: {error}", path.display()))
+}
+
+impl StateDb {
+    /// Opens it; what a killed engine left is mended.
+    ///
+    /// # Errors
+    /// The file cannot be opened or is damaged: it is left as it is.
+    pub fn open(root: &Path) -> Result<Self> {
+        let folders = root.join("containers");
+        std::fs::create_dir_all(&folders).map_err(|error| at_path("make folder", &folders, &error))?;
+        let path = root.join("state.redb");
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| {
+            Error::new(
+                ErrorKind::DataLoss,
+                format!("open {}: {error}: restore it from a copy, or move it away to start without containers", path.display()),
+            )
+        })?;
+        let write = database.begin_write().map_err(|error| failed("open the state")(error.into()))?;
+        write.open_table(CONTAINERS).map_err(|error| failed("open the state")(error.into()))?;
+        write.commit().map_err(|error| failed("open the state")(error.into()))?;
+        Ok(Self { database: Arc::new(database), folders })
+    }
+
+    /// One durable change.
+    async fn change(&self, change: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), redb::StorageError> + Send + 'static) -> Result<()> {
+        let database = Arc::clone(&self.database);
+        let changed = tokio::task::spawn_blocking(move || {
+            let write = database.begin_write()?;
+            {
+                let mut table = write.open_table(CONTAINERS)?;
+                change(&mut table)?;
+            }
+            write.commit()?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        });
+        match changed.await {
+            Ok(changed) => changed.map_err(failed("keep the state")),
+            Err(error) => Err(failed("keep the state")(error.into())),
+        }
+    }
+
+    fn read(database: &Database, folders: &Path) -> Result<Vec<Kept>, Box<dyn std::error::Error + Send + Sync>> {
+        let table = database.begin_read()?.open_table(CONTAINERS)?;
+        let mut kept = Vec::new();
+        for entry in table.iter()? {
+            let (id, bytes) = entry?;
+            let record: ContainerRecord = match serde_json::from_slice(bytes.value()) {
+                Ok(record) => record,
+                Err(error) => {
+                    // Kept for a version that can read it.
+                    tracing::error!(id = id.value(), %error, "a container cannot be read");
+                    continue;
+                }
+            };
+            let state = std::fs::read(folders.join(id.value()).join(STATE_FILE)).ok();
+            let state = state.and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok()).unwrap_or_default();
+            kept.push(Kept { record, state });
+        }
+        kept.sort_by_key(|kept| kept.record.created);
+        Ok(kept)
+    }
+}
+
+#[async_trait]
+impl Store for StateDb {
+    async fn containers(&self) -> Result<Vec<Kept>> {
+        let (database, folders) = (Arc::clone(&self.database), self.folders.clone());
+        match tokio::task::spawn_blocking(move || Self::read(&database, &folders)).await {
+            Ok(kept) => kept.map_err(failed("read the state")),
+            Err(error) => Err(failed("read the state")(error.into())),
+        }
+    }
+
+    async fn put(&self, record: &ContainerRecord) -> Result<()> {
+        let folder = self.folder(&record.id);
+        files::ensure_folder(&folder).map_err(|error| at_path("make folder", &folder, &error))?;
+        let id = record.id.to_string();
+        let bytes = serde_json::to_vec(record).map_err(|error| failed("write a container down")(error.into()))?;
+        self.change(move |table| table.insert(id.as_str(), bytes.as_slice()).map(drop)).await
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        let key = id.to_string();
+        self.change(move |table| table.remove(key.as_str()).map(drop)).await?;
+        let folder = self.folder(id);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at_path("remove folder", &folder, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn save_state(&self, id: &ContainerId, state: &State) -> Result<()> {
+        let bytes = serde_json::to_vec(state).map_err(|error| failed("write a state down")(error.into()))?;
+        let folder = self.folder(id);
+        files::replace(&folder, STATE_FILE, &bytes).map_err(|error| at_path("write a state to", &folder, &error))
+    }
+
+    fn folder(&self, id: &ContainerId) -> PathBuf {
+        self.folders.join(id.as_str())
+    }
+
+    async fn write_file(&self, id: &ContainerId, name: &str, content: &[u8]) -> Result<PathBuf> {
+        let path = self.folder(id).join(name);
+        // Written in place: a container that has the file mounted goes on seeing it.
+        std::fs::write(&path, content).map_err(|error| at_path("write", &path, &error))?;
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use engine::ports::world::Timestamp;
+
+    use super::*;
+
+    fn record(number: u8, name: &str) -> ContainerRecord {
+        ContainerRecord {
+            id: ContainerId::from_random([number; 32]),
+            name: name.to_owned(),
+            created: Timestamp(i64::from(number)),
+            config: docker_api::ContainerConfig::default(),
+            host: docker_api::HostConfig::default(),
+            networks: BTreeMap::new(),
+            image: None,
+            image_name: None,
+            mounts: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_there_again_and_what_was_removed_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = StateDb::open(folder.path()).unwrap();
+        let (kept, gone) = (record(2, "kept"), record(1, "gone"));
+        db.put(&kept).await.unwrap();
+        db.put(&gone).await.unwrap();
+        let mut state = State::default();
+        state.start(42, Timestamp(7));
+        db.save_state(&kept.id, &state).await.unwrap();
+        db.remove(&gone.id).await.unwrap();
+        db.remove(&gone.id).await.unwrap();
+        drop(db);
+        let db = StateDb::open(folder.path()).unwrap();
+        let all = db.containers().await.unwrap();
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].record.clone(), all[0].state.clone()), (kept, state));
+        assert!(!db.folder(&gone.id).exists());
+    }
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_read_is_as_if_it_never_ran() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = StateDb::open(folder.path()).unwrap();
+        let kept = record(1, "kept");
+        db.put(&kept).await.unwrap();
+        std::fs::write(db.folder(&kept.id).join(STATE_FILE), "{").unwrap();
+        assert_eq!(db.containers().await.unwrap()[0].state, State::default());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        std::fs::write(&path, vec![7; 8192]).unwrap();
+        let error = StateDb::open(folder.path()).unwrap_err();
+        assert!(error.message().contains("restore it from a copy"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), vec![7; 8192]);
+    }
+}
