@@ -4,19 +4,26 @@
 //! nothing about containers. Everything a client sends is read by the pure functions in [`version`], [`query`], [`json`], [`route`] and
 //! [`frames`]; every error becomes a status in [`error`].
 //!
-//! So far `_ping` and `version` are served; every other operation of API 1.51 answers `501`, those of a swarm `503`.
+//! What is not served yet answers `501`, what belongs to a swarm `503`.
 
+#![recursion_limit = "256"] // one JSON object of 60 fields
+
+mod call;
 pub mod error;
 pub mod frames;
 pub mod json;
+mod keys;
 pub mod query;
 pub mod route;
 mod routes;
 mod server;
-pub mod splice;
+mod splice;
 pub mod version;
 
+use std::sync::Arc;
+
 use docker_api::SystemVersion;
+use engine::Engine;
 
 pub use server::{Accept, serve};
 
@@ -24,13 +31,24 @@ pub use server::{Accept, serve};
 #[derive(Debug)]
 pub struct Api {
     version: SystemVersion,
+    engine: Option<Arc<Engine>>,
 }
 
 impl Api {
-    /// An API of the engine that calls itself so. The served range of API versions is filled in here.
-    pub fn new(mut engine: SystemVersion) -> Self {
-        engine.api_version = version::MAX.to_string();
-        engine.min_api_version = version::MIN.to_string();
-        Self { version: engine }
+    /// An API that only says who it is. The served range of API versions is filled in here.
+    pub fn new(mut version: SystemVersion) -> Self {
+        version.api_version = version::MAX.to_string();
+        version.min_api_version = version::MIN.to_string();
+        Self {
+            version,
+            engine: None,
+        }
+    }
+
+    /// The same, with everything an engine can do.
+    #[must_use]
+    pub fn with_engine(mut self, engine: Arc<Engine>) -> Self {
+        self.engine = Some(engine);
+        self
     }
 }

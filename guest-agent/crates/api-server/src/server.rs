@@ -14,7 +14,9 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use crate::{Api, error, route, routes, version};
+use percent_encoding::percent_decode_str;
+
+use crate::{Api, call::Call, error, query::Query, route, routes, splice, version};
 
 /// Connections that are open at a time; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -84,7 +86,7 @@ where
 {
     let service = service_fn(|request| {
         let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(answer(&api, &request)) }
+        async move { Ok::<_, Infallible>(answer(&api, request).await) }
     });
     let connection = http1::Builder::new()
         .half_close(true)
@@ -107,25 +109,41 @@ where
     }
 }
 
-fn answer(api: &Api, request: &Request<Incoming>) -> Response<Body> {
-    let mut response = dispatch(api, request);
+async fn answer(api: &Api, request: Request<Incoming>) -> Response<Body> {
+    let mut response = dispatch(api, request).await;
     add_common_headers(response.headers_mut());
     response
 }
 
-fn dispatch(api: &Api, request: &Request<Incoming>) -> Response<Body> {
-    let (asked, path) = version::split_prefix(request.uri().path());
+async fn dispatch(api: &Api, mut request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let (asked, path) = version::split_prefix(&path);
     let Some(found) = route::find(request.method().as_str(), path) else {
         return error::response(&Error::new(ErrorKind::NotFound, "page not found"));
     };
-    match version::accept(asked) {
-        Ok(_) => routes::call(api, found),
-        Err(refused @ version::VersionError::TooOld(_)) => plain_refusal(&refused),
-        Err(refused) => error::response(&Error::new(
-            ErrorKind::InvalidParameter,
-            refused.to_string(),
-        )),
-    }
+    let version = match version::accept(asked) {
+        Ok(version) => version,
+        Err(refused @ version::VersionError::TooOld(_)) => return plain_refusal(&refused),
+        Err(refused) => {
+            return error::response(&Error::new(
+                ErrorKind::InvalidParameter,
+                refused.to_string(),
+            ));
+        }
+    };
+    let upgrade = splice::wants_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let call = Call {
+        operation: found.route.operation,
+        pattern: found.route.pattern,
+        version,
+        name: percent_decode_str(found.name).decode_utf8_lossy().into_owned(),
+        query: Query::parse(head.uri.query().unwrap_or_default()),
+        headers: head.headers,
+        body,
+        upgrade,
+    };
+    routes::answer(api, call).await
 }
 
 /// Clients from before JSON errors show plain text only.

@@ -3,17 +3,17 @@
 use std::{io, pin::pin};
 
 use axum::body::Body;
-use engine::ports::ByteStream;
+use engine::{containers::Attachment, ports::ByteStream};
 use futures_util::future::{Either, select};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split};
 
-use crate::version::ApiVersion;
+use crate::{frames, keys::Watch, version::ApiVersion};
 
 /// Per direction; large enough that a fast stream is not bound by system calls, and all that a client that never reads can hold.
-pub const BUFFER_BYTES: usize = 64 << 10;
+pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 
 /// From this version on, framed output has a type of its own.
 const MULTIPLEXED_TYPE_SINCE: ApiVersion = ApiVersion {
@@ -22,7 +22,7 @@ const MULTIPLEXED_TYPE_SINCE: ApiVersion = ApiVersion {
 };
 
 /// The type of an attached stream: frames unless it is a terminal, told apart since 1.42.
-pub fn content_type(version: ApiVersion, tty: bool) -> &'static str {
+pub(crate) fn content_type(version: ApiVersion, tty: bool) -> &'static str {
     if tty || version < MULTIPLEXED_TYPE_SINCE {
         "application/vnd.docker.raw-stream"
     } else {
@@ -31,19 +31,21 @@ pub fn content_type(version: ApiVersion, tty: bool) -> &'static str {
 }
 
 /// Whether the client asks to take its connection over.
-pub fn wants_upgrade<B>(request: &Request<B>) -> bool {
+pub(crate) fn wants_upgrade<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(header::UPGRADE)
 }
 
-/// The answer that gives the connection to the client; from then on it is spliced with `engine`, in a task of its own.
-pub fn take_over(
+/// The answer that gives the connection to the client; from then on it is spliced with the attachment's stream, in a task of its own. An
+/// error of the stream is told in its place. `keys` leave the process running.
+pub(crate) fn take_over(
     upgrade: OnUpgrade,
     content_type: &'static str,
-    engine: ByteStream,
+    attachment: Attachment,
+    keys: Option<Vec<u8>>,
 ) -> Response<Body> {
     tokio::spawn(async move {
         let ended = match upgrade.await {
-            Ok(client) => splice(TokioIo::new(client), engine).await,
+            Ok(client) => serve(TokioIo::new(client), attachment, keys).await,
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = ended {
@@ -63,12 +65,41 @@ pub fn take_over(
     response
 }
 
-/// Copies both ways until the engine's output has ended. The end of the client's input is handed on as the end of the engine's input
-/// only: such a client still gets all output, as it does when a process does not take its input.
+async fn serve<C>(mut client: C, attachment: Attachment, keys: Option<Vec<u8>>) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    match attachment.stream.await {
+        Ok(Some(engine)) => {
+            let watch = keys.map(Watch::new);
+            splice(client, engine, watch, attachment.known).await
+        }
+        Ok(None) => client.shutdown().await,
+        Err(error) => {
+            client.write_all(&told(&error, attachment.tty)).await?;
+            client.shutdown().await
+        }
+    }
+}
+
+/// An error in a stream's place: Docker writes it as output of the process.
+pub(crate) fn told(error: &errdefs::Error, tty: bool) -> Vec<u8> {
+    let text = format!("{}\r\n", error.message());
+    let header = frames::encode_header(frames::Stream::Stdout, text.len()).filter(|_| !tty);
+    [header.as_ref().map_or(&[][..], |header| header), text.as_bytes()].concat()
+}
+
+/// Copies both ways until the engine's output has ended, then waits until its end is `known`. The end of the client's input is handed on
+/// as the end of the engine's input only: such a client still gets all output, as it does when a process does not take its input.
 ///
 /// # Errors
 /// When the output cannot be read, or the client does not take it.
-pub async fn splice<C>(client: C, engine: ByteStream) -> io::Result<()>
+pub(crate) async fn splice<C>(
+    client: C,
+    engine: ByteStream,
+    watch: Option<Watch>,
+    known: impl Future<Output = ()>,
+) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite,
 {
@@ -77,20 +108,52 @@ where
     let output = async move {
         let mut from_engine = BufReader::with_capacity(BUFFER_BYTES, from_engine);
         copy_buf(&mut from_engine, &mut to_client).await?;
+        known.await;
         to_client.shutdown().await
     };
+    // True: the client typed the keys that leave.
     let input = async move {
         let mut from_client = BufReader::with_capacity(BUFFER_BYTES, from_client);
-        copy_buf(&mut from_client, &mut to_engine).await?;
-        to_engine.shutdown().await
+        match watch {
+            None => drop(copy_buf(&mut from_client, &mut to_engine).await?),
+            Some(mut watch) => {
+                if copy_watched(&mut from_client, &mut to_engine, &mut watch).await? {
+                    return Ok(true);
+                }
+            }
+        }
+        to_engine.shutdown().await?;
+        Ok::<_, io::Error>(false)
     };
     match select(pin!(output), pin!(input)).await {
         Either::Left((ended, _)) => ended,
+        Either::Right((Ok(true), _)) => Ok(()),
         Either::Right((input, output)) => {
             if let Err(error) = input {
                 tracing::debug!(%error, "the input of an attached stream broke");
             }
             output.await
+        }
+    }
+}
+
+async fn copy_watched(
+    from: &mut (impl tokio::io::AsyncBufRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    watch: &mut Watch,
+) -> io::Result<bool> {
+    loop {
+        let typed = from.fill_buf().await?;
+        if typed.is_empty() {
+            return Ok(false);
+        }
+        let count = typed.len();
+        let (passed, leaves) = watch.pass(typed);
+        from.consume(count);
+        to.write_all(&passed).await?;
+        to.flush().await?;
+        if leaves {
+            return Ok(true);
         }
     }
 }
@@ -105,7 +168,7 @@ mod tests {
         let (mut client, server_side) = tokio::io::duplex(16);
         let (engine_side, mut process) = tokio::io::duplex(16);
         let engine_side: ByteStream = Box::new(engine_side);
-        let copying = tokio::spawn(splice(server_side, engine_side));
+        let copying = tokio::spawn(splice(server_side, engine_side, None, std::future::ready(())));
         client.write_all(b"in").await.unwrap();
         client.shutdown().await.unwrap();
         let mut input = String::new();
@@ -127,7 +190,7 @@ mod tests {
         let (mut client, server_side) = tokio::io::duplex(16);
         let (engine_side, process) = tokio::io::duplex(16);
         drop(process);
-        splice(server_side, Box::new(engine_side)).await.unwrap();
+        splice(server_side, Box::new(engine_side), None, std::future::ready(())).await.unwrap();
         let mut output = Vec::new();
         client.read_to_end(&mut output).await.unwrap();
         assert!(output.is_empty());
@@ -140,11 +203,17 @@ mod tests {
         let engine_side = std::sync::Mutex::new(Some(engine_side));
         let service = hyper::service::service_fn(|mut request: Request<hyper::body::Incoming>| {
             assert!(wants_upgrade(&request));
-            let stream = Box::new(engine_side.lock().unwrap().take().unwrap());
+            let stream: ByteStream = Box::new(engine_side.lock().unwrap().take().unwrap());
+            let attachment = Attachment {
+                tty: false,
+                stream: Box::pin(async move { Ok(Some(stream)) }),
+                known: Box::pin(std::future::ready(())),
+            };
             let response = take_over(
                 hyper::upgrade::on(&mut request),
                 content_type(crate::version::MAX, false),
-                stream,
+                attachment,
+                None,
             );
             async move { Ok::<_, std::convert::Infallible>(response) }
         });

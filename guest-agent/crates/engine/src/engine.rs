@@ -62,6 +62,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// Version of the engine.
     pub version: String,
+    /// Release of the running kernel.
+    pub kernel: String,
     /// Id of the engine, for `info`.
     pub id: String,
 }

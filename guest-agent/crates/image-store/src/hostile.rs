@@ -1,5 +1,7 @@
 //! The parsers of what strangers write, for fuzzing.
 
+use oci::Platform;
+
 use crate::{
     document::{Document, chain_ids, parse, parse_config, parse_legacy},
 

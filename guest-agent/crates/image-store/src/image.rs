@@ -6,7 +6,7 @@ use engine::ports::{
     world::Timestamp,
 };
 use errdefs::{Error, ErrorKind, Result};
-use oci::{Digest, Reference};
+use oci::{Digest, Platform, Reference};
 use oci_spec::image::ImageConfiguration;
 
 use crate::{

@@ -27,7 +27,7 @@ use std::{
 
 use engine::{id::ContainerId, ports::world::Timestamp};
 use errdefs::{Error, ErrorKind, Result};
-use oci::Digest;
+use oci::{Digest, Platform};
 
 use crate::{
     blobs::Blobs, containers::Container, error::system, layers::Layer, names::Names,

@@ -3,9 +3,11 @@
 //! Runs in the machine as init's child, or on any Linux as root:
 //! `berth-agent engine --root DIR --exec-root DIR --listen unix:///PATH`.
 //!
-//! What is served so far is the API's door: `version` and `_ping`; every other operation answers that it is not there yet.
+//! Every room that serves a port of the engine is opened here, and only here.
 
 mod config;
+mod machine;
+mod world;
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,12 +21,24 @@ use anyhow::{Context, Result, bail};
 use api_server::Api;
 use clap::Parser;
 use docker_api::{ComponentVersion, Platform, SystemVersion};
+use engine::{Engine, Ports, Settings, ports::host::Host};
+use image_store::ImageStore;
+use network::{Local, NativeHost};
+use registry::RegistryClient;
 use rustix::fs::{FlockOperation, flock};
+use shim::{client::LocalShims, log::reader::LocalLogs};
+use state_db::StateDb;
 use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use volumes::LocalVolumes;
+
+use self::{machine::ThisMachine, world::RealWorld};
+
+/// Mount of the unified cgroup hierarchy.
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// Berth's container engine, serving the Docker Engine API.
 #[derive(Debug, Parser)]
@@ -86,7 +100,60 @@ fn run(arguments: &Arguments) -> Result<()> {
         .enable_all()
         .build()
         .context("start the runtime")?
-        .block_on(serve(&arguments.listen))
+        .block_on(serve(arguments))
+}
+
+/// The engine with its parts.
+fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine>> {
+    let (root, run) = (&arguments.root, &arguments.exec_root);
+    let program = std::env::current_exe().context("find this program")?;
+    let images = ImageStore::open(root)?;
+    let host: Arc<dyn Host> = Arc::new(NativeHost::new());
+    let networks = Local::open(network::Options::new(
+        root.join("network"),
+        run.join("network"),
+        Arc::clone(&host),
+    ))?;
+    let shims = LocalShims::start(shim::client::Config {
+        run: run.join("shims"),
+        cgroup_root: CGROUP_ROOT.into(),
+        spawner: (program.clone(), vec!["spawner".into()]),
+    })
+    .context("start the spawner")?;
+    let ports = Ports {
+        store: Arc::new(StateDb::open(root)?),
+        images: images.clone(),
+        rootfs: images,
+        registry: Arc::new(RegistryClient::new(&registry::Settings::default())?),
+        shims: Arc::new(shims),
+        logs: Arc::new(LocalLogs),
+        networks,
+        volumes: Arc::new(LocalVolumes::open(root.join("volumes")).context("open the volumes")?),
+        host,
+        machine: Arc::new(ThisMachine::new(CGROUP_ROOT.into())),
+        world: Arc::new(RealWorld),
+    };
+    let settings = Settings {
+        cgroup_parent: "docker".to_owned(),
+        init: program,
+        root: root.clone(),
+        version: version.version.clone(),
+        kernel: version.kernel_version.clone(),
+        id: identity(root)?,
+    };
+    Ok(Engine::new(ports, settings))
+}
+
+/// The engine's own id, made once.
+fn identity(root: &Path) -> Result<String> {
+    let path = root.join("engine-id");
+    if let Ok(id) = std::fs::read_to_string(&path) {
+        return Ok(id);
+    }
+    let random = engine::ports::world::World::random(&RealWorld);
+    let id: String = random[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&path, &id).with_context(|| format!("write {}", path.display()))?;
+    Ok(id)
 }
 
 /// One engine a root: two would ruin each other's state.
@@ -111,11 +178,14 @@ fn lock(root: &Path) -> Result<File> {
     }
 }
 
-async fn serve(addresses: &[String]) -> Result<()> {
-    let api = Arc::new(Api::new(version()));
+async fn serve(arguments: &Arguments) -> Result<()> {
+    let version = version();
+    let engine = assemble(arguments, &version)?;
+    engine.recover().await.context("take up the containers")?;
+    let api = Arc::new(Api::new(version).with_engine(engine));
     let (stop, stopped) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
-    for address in addresses {
+    for address in &arguments.listen {
         let (listener, mut stopped) = (listen(address)?, stopped.clone());
         let shutdown = async move {
             // The sender lives until the end of this function.

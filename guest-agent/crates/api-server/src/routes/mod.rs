@@ -1,29 +1,90 @@
 //! The operations, one file per resource.
 
-pub(crate) mod system;
+mod containers;
+mod exec;
+mod images;
+mod networks;
+mod streams;
+mod system;
+mod volumes;
 
 use axum::body::Body;
-use errdefs::{Error, ErrorKind};
-use http::Response;
+use engine::Engine;
+use errdefs::{Error, ErrorKind, Result};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use std::sync::Arc;
 
-use crate::{
-    Api, error,
-    route::{self, Found},
-};
+use crate::{Api, call::Call, error, route};
 
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
+/// What an operation gives.
+type Answer = Result<Response<Body>>;
+
 /// Runs one operation.
-pub(crate) fn call(api: &Api, found: Found<'_>) -> Response<Body> {
-    match found.route.operation {
-        "system_ping" | "system_ping_head" => system::ping(),
-        "system_version" => system::version(api),
-        _ if route::needs_swarm(found.route.pattern) => {
-            error::response(&Error::new(ErrorKind::Unavailable, NO_SWARM))
-        }
-        operation => error::response(&Error::new(
-            ErrorKind::NotImplemented,
-            format!("{operation} is not implemented by this version of Berth"),
-        )),
+pub(crate) async fn answer(api: &Api, call: Call) -> Response<Body> {
+    let answer = match call.operation {
+        "system_ping" | "system_ping_head" => Ok(system::ping()),
+        "system_version" => Ok(system::version(api)),
+        _ => match &api.engine {
+            Some(engine) => of_engine(engine, call).await,
+            None => Err(not_there(&call)),
+        },
+    };
+    answer.unwrap_or_else(|error| error::response(&error))
+}
+
+async fn of_engine(engine: &Arc<Engine>, call: Call) -> Answer {
+    match call.operation.split_once('_').map_or(call.operation, |(resource, _)| resource) {
+        "container" => containers::answer(engine, call).await,
+        "exec" => exec::answer(engine, call).await,
+        "image" => images::answer(engine, call).await,
+        "volume" => volumes::answer(engine, call).await,
+        "network" => networks::answer(engine, call).await,
+        "system" => system::answer(engine, call).await,
+        _ => Err(not_there(&call)),
     }
+}
+
+/// What is not served.
+fn not_there(call: &Call) -> Error {
+    if route::needs_swarm(call.pattern) {
+        return Error::new(ErrorKind::Unavailable, NO_SWARM);
+    }
+    Error::new(
+        ErrorKind::NotImplemented,
+        format!("{} is not implemented by this version of Berth", call.operation),
+    )
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Answer {
+    Ok(error::json(StatusCode::OK, value))
+}
+
+fn created<T: serde::Serialize>(value: &T) -> Answer {
+    Ok(error::json(StatusCode::CREATED, value))
+}
+
+fn empty(status: StatusCode) -> Answer {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+fn no_content() -> Answer {
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// A stream that begins at once.
+fn streaming(content_type: &'static str, body: Body) -> Answer {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(response)
+}
+
+/// A JSON line.
+fn line<T: serde::Serialize>(value: &T) -> bytes::Bytes {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use errdefs::{Error, ErrorKind, Result};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use oci::{Digest, Platform, Reference};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
@@ -197,21 +197,25 @@ impl Pull {
             let id = short(&layer.digest);
             self.tell(&id, if there { "Already exists" } else { "Pulling fs layer" }).await;
             if !there {
-                missing.push((index, layer));
+                missing.push((index, layer.descriptor()));
             }
         }
-        let fetched = stream::iter(missing).map(|(index, layer)| async move {
-            let id = short(&layer.digest);
-            self.blob(&layer.descriptor(), Some(&id)).await.map(|()| (index, layer))
-        });
-        let mut fetched = fetched.buffered(AT_A_TIME);
+        let mut fetched = stream::iter(missing)
+            .map(|(index, layer)| self.fetch_layer(index, layer))
+            .buffered(AT_A_TIME);
         while let Some(next) = fetched.next().await {
             let (index, layer) = next?;
-            let id = short(&layer.digest);
-            self.ingest.unpack(&layer.descriptor(), &diff_ids[..=index], self.progress.clone()).await?;
-            self.tell(&id, "Pull complete").await;
+            self.ingest.unpack(&layer, &diff_ids[..=index], self.progress.clone()).await?;
+            self.tell(&short(&layer.digest), "Pull complete").await;
         }
         Ok(())
+    }
+
+    fn fetch_layer(&self, index: usize, layer: Descriptor) -> BoxFuture<'_, Result<(usize, Descriptor)>> {
+        Box::pin(async move {
+            self.blob(&layer, Some(&short(&layer.digest))).await?;
+            Ok((index, layer))
+        })
     }
 
     async fn keep(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {

@@ -29,7 +29,6 @@ pub fn build(input: &SpecInput<'_>) -> Result<Spec> {
     let seccomp = seccomp_of(input, &capabilities)?;
     let [rows, columns] = host.console_size.map(|cells| u16::try_from(cells).unwrap_or(u16::MAX));
     let process = process::Plan {
-        config,
         host,
         env: process::environment(config, config.tty, &identity.home),
         identity,

@@ -18,7 +18,6 @@ pub(super) fn capabilities_of(host: &HostConfig, machine: &dyn Machine) -> Resul
 
 /// The process as the runtime wants it.
 pub(super) struct Plan<'a> {
-    pub(super) config: &'a ContainerConfig,
     pub(super) host: &'a HostConfig,
     pub(super) identity: Identity,
     pub(super) capabilities: Vec<String>,
@@ -123,7 +122,7 @@ pub fn exec_process(
     let mut env = environment(config, wish.tty, &identity.home);
     override_with(&mut env, wish.env);
     let cwd = if wish.working_dir.is_empty() { &config.working_dir } else { wish.working_dir };
-    let plan = Plan { config, host, identity, capabilities, args: wish.args.to_vec(), env, cwd: clean(cwd), tty: wish.tty, console_size: wish.console_size };
+    let plan = Plan { host, identity, capabilities, args: wish.args.to_vec(), env, cwd: clean(cwd), tty: wish.tty, console_size: wish.console_size };
     serde_json::from_value(plan.value()?).map_err(|error| system(format!("make the process: {error}")))
 }
 

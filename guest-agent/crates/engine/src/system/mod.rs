@@ -1,6 +1,16 @@
 //! What the engine says about itself.
 
-use crate::{Engine, containers::state::Phase};
+use std::{sync::Arc, time::Duration};
+
+use docker_api::EventMessage;
+use errdefs::Result;
+
+use crate::{
+    Engine,
+    containers::state::Phase,
+    events::Listener,
+    ports::{registry::Credentials, world::Timestamp},
+};
 
 /// Numbers for `GET /info`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +43,26 @@ impl Engine {
         counts
     }
 
+    /// Whether a client's credentials are good for a registry; a token that stands for them, or nothing. Docker API: POST /auth.
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub async fn login(&self, server: &str, credentials: &Credentials) -> Result<String> {
+        self.ports.registry.login(server, credentials).await
+    }
+
+    /// The next event; none: `until` is over.
+    pub async fn next_event(&self, listener: &mut Listener, until: Option<Timestamp>) -> Option<Arc<EventMessage>> {
+        let Some(until) = until else { return listener.next().await };
+        let left = u64::try_from(until.0 - self.ports.world.now().0).ok()?;
+        let next = listener.next();
+        futures_util::pin_mut!(next);
+        match futures_util::future::select(next, self.ports.world.sleep(Duration::from_nanos(left))).await {
+            futures_util::future::Either::Left((event, _)) => event,
+            futures_util::future::Either::Right(_) => None,
+        }
+    }
+
     /// Its settings.
     pub fn settings(&self) -> &crate::Settings {
         &self.settings
@@ -49,7 +79,7 @@ impl Engine {
     }
 
     /// Now.
-    pub fn now(&self) -> crate::ports::world::Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.ports.world.now()
     }
 }

@@ -1,0 +1,96 @@
+//! Facts about this machine.
+
+use std::{
+    io,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use engine::spec::{HostDevice, Machine};
+
+/// Folders of /dev whose nodes belong to the container itself.
+const OWN: [&str; 6] = ["/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/.lxc", "/dev/console"];
+/// Depth of folders below a device's path.
+const MAX_DEPTH: u32 = 16;
+
+/// The machine the engine runs on.
+#[derive(Debug)]
+pub(super) struct ThisMachine {
+    controllers: Vec<String>,
+    last_capability: u32,
+}
+
+impl ThisMachine {
+    pub(super) fn new(cgroup_root: PathBuf) -> Self {
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        let controllers = read(&cgroup_root.join("cgroup.controllers"));
+        let last = read("/proc/sys/kernel/cap_last_cap".as_ref());
+        Self {
+            controllers: controllers.split_ascii_whitespace().map(str::to_owned).collect(),
+            last_capability: last.trim().parse().unwrap_or(0),
+        }
+    }
+}
+
+impl Machine for ThisMachine {
+    fn cpus(&self) -> u32 {
+        std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let info = rustix::system::sysinfo();
+        u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
+    }
+
+    fn controller(&self, name: &str) -> bool {
+        self.controllers.iter().any(|controller| controller == name)
+    }
+
+    fn last_capability(&self) -> u32 {
+        self.last_capability
+    }
+
+    fn devices(&self, path: &Path) -> io::Result<Vec<HostDevice>> {
+        let mut devices = Vec::new();
+        let path = std::fs::canonicalize(path)?;
+        collect(&path, MAX_DEPTH, &mut devices)?;
+        if devices.is_empty() {
+            return Err(io::Error::other("not a device node"));
+        }
+        Ok(devices)
+    }
+}
+
+fn collect(path: &Path, depth: u32, devices: &mut Vec<HostDevice>) -> io::Result<()> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        if depth == 0 || OWN.iter().any(|own| path == Path::new(own)) {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(path)? {
+            collect(&entry?.path(), depth - 1, devices)?;
+        }
+        return Ok(());
+    }
+    let kind = if kind.is_char_device() {
+        'c'
+    } else if kind.is_block_device() {
+        'b'
+    } else {
+        return Ok(());
+    };
+    if OWN.iter().any(|own| path == Path::new(own)) {
+        return Ok(());
+    }
+    devices.push(HostDevice {
+        path: path.to_owned(),
+        kind,
+        major: i64::from(rustix::fs::major(metadata.rdev())),
+        minor: i64::from(rustix::fs::minor(metadata.rdev())),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    });
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Containers.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use docker_api::{ContainerCreateRequest, ContainerCreateResponse, exec::ExecConfig};
+use engine::{
+    Engine,
+    containers::{ListOptions, RemoveOptions, WaitCondition},
+};
+use errdefs::{Error, ErrorKind};
+use http::StatusCode;
+use serde_json::json;
+
+use super::{Answer, created, empty, json, line, no_content, not_there, streaming, streams};
+use crate::call::Call;
+
+pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
+    let name = call.name.clone();
+    match call.operation {
+        "container_list" => {
+            let options = ListOptions {
+                all: call.query.flag("all"),
+                limit: call.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),
+                size: call.query.flag("size"),
+                filters: call.query.filters()?,
+            };
+            json(&engine.list_containers(&options).await?)
+        }
+        "container_create" => {
+            let request: ContainerCreateRequest = call.json().await?;
+            let name = call.query.get("name").map(str::to_owned);
+            let platform = call.query.get("platform").filter(|text| !text.is_empty()).map(str::to_owned);
+            let made = engine.create_container(name, platform, request).await?;
+            created(&ContainerCreateResponse { id: made.id.to_string(), warnings: made.warnings })
+        }
+        "container_inspect" => json(&engine.inspect_container(&name, call.query.flag("size")).await?),
+        "container_start" => {
+            if !hyper::body::Body::is_end_stream(&call.body) && call.json_or_default::<serde_json::Value>().await.is_ok_and(|body| body.as_object().is_some_and(|body| !body.is_empty())) {
+                return Err(Error::new(
+                    ErrorKind::InvalidParameter,
+                    "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+                ));
+            }
+            engine.start_container(&name).await?;
+            no_content()
+        }
+        "container_stop" => {
+            engine.stop_container(&name, call.query.get("signal"), call.number("t")?).await?;
+            no_content()
+        }
+        "container_restart" => {
+            engine.restart_container(&name, call.query.get("signal"), call.number("t")?).await?;
+            no_content()
+        }
+        "container_kill" => {
+            engine.kill_container(&name, call.query.get("signal")).await?;
+            no_content()
+        }
+        "container_pause" => {
+            engine.pause_container(&name).await?;
+            no_content()
+        }
+        "container_unpause" => {
+            engine.unpause_container(&name).await?;
+            no_content()
+        }
+        "container_rename" => {
+            engine.rename_container(&name, call.query.get("name").unwrap_or_default()).await?;
+            no_content()
+        }
+        "container_delete" => {
+            if call.query.flag("link") {
+                return Err(Error::new(ErrorKind::NotImplemented, "links are not implemented by this version of Berth"));
+            }
+            let options = RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v") };
+            engine.remove_container(&name, options).await?;
+            no_content()
+        }
+        "container_wait" => {
+            let condition: WaitCondition = call.query.get("condition").unwrap_or_default().parse()?;
+            let waiting = engine.wait_for_container(&name, condition)?;
+            // The head goes out at once: from then on the client knows that nothing is missed.
+            let end = futures_util::stream::once(async move { Ok::<_, std::io::Error>(line(&waiting.end().await)) });
+            streaming("application/json", Body::from_stream(end))
+        }
+        "container_attach" => streams::attach(engine, call),
+        "container_logs" => streams::logs(engine, call).await,
+        "container_resize" => {
+            let (rows, columns) = streams::size(&call)?;
+            engine.resize_container(&name, rows, columns).await?;
+            empty(StatusCode::OK)
+        }
+        "container_exec" => {
+            let config: ExecConfig = call.json().await?;
+            let id = engine.create_exec(&name, config).await?;
+            created(&json!({"Id": id.to_string()}))
+        }
+        "container_prune" => json(&engine.prune_containers(&call.query.filters()?).await?),
+        _ => Err(not_there(&call)),
+    }
+}

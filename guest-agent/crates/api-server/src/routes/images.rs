@@ -1,0 +1,192 @@
+//! Images.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use base64::{Engine as _, engine::general_purpose};
+use docker_api::message::{ProgressDetail, ProgressMessage};
+use engine::{
+    Engine,
+    images::PullRequest,
+    ports::{images::Progress, registry::Credentials},
+};
+use errdefs::{Error, ErrorKind, Result};
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::{Answer, empty, json, line, not_there, streaming};
+use crate::call::{Call, body_of};
+
+/// Steps of progress that wait for a slow client.
+const STEPS: usize = 256;
+
+pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
+    let name = call.name.clone();
+    let platform = platform(call.query.get("platform").unwrap_or_default());
+    match call.operation {
+        "image_list" => json(&engine.list_images(&call.query.filters()?).await?),
+        "image_inspect" => json(&engine.inspect_image(&name, platform.as_deref()).await?),
+        "image_history" => json(&engine.image_history(&name, platform.as_deref()).await?),
+        "image_tag" => {
+            let (repository, tag) = (call.query.get("repo").unwrap_or_default(), call.query.get("tag").unwrap_or_default());
+            engine.tag_image(&name, repository, tag).await?;
+            empty(StatusCode::CREATED)
+        }
+        "image_delete" => json(&engine.remove_image(&name, call.query.flag("force")).await?),
+        "image_prune" => json(&engine.prune_images(&call.query.filters()?).await?),
+        "image_get" => save(engine, &[name], platform.as_deref()).await,
+        "image_get_all" => {
+            let names: Vec<String> = call.query.all("names").flat_map(|names| names.split(',')).map(str::to_owned).collect();
+            save(engine, &names, platform.as_deref()).await
+        }
+        "image_load" => load(engine, call),
+        "image_create" => pull(engine, &call).await,
+        _ => Err(not_there(&call)),
+    }
+}
+
+/// `linux/amd64`, or the object newer clients send.
+fn platform(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Object {
+        os: String,
+        architecture: String,
+        #[serde(default)]
+        variant: String,
+    }
+    if text.is_empty() {
+        return None;
+    }
+    match serde_json::from_str::<Object>(text) {
+        Ok(object) if object.variant.is_empty() => Some(format!("{}/{}", object.os, object.architecture)),
+        Ok(object) => Some(format!("{}/{}/{}", object.os, object.architecture, object.variant)),
+        Err(_) => Some(text.to_owned()),
+    }
+}
+
+async fn save(engine: &Engine, names: &[String], platform: Option<&str>) -> Answer {
+    let archive = engine.save_images(names, platform).await?;
+    streaming("application/x-tar", body_of(archive))
+}
+
+fn load(engine: &Arc<Engine>, call: Call) -> Answer {
+    let engine = Arc::clone(engine);
+    let quiet = call.query.flag("quiet");
+    let (progress, steps) = mpsc::channel::<Progress>(STEPS);
+    let reader = call.reader();
+    let loading = async move {
+        let loaded = engine.load_images(Box::new(reader), progress).await;
+        let lines = match loaded {
+            Ok(images) => {
+                let each = images.into_iter().flat_map(|image| {
+                    if image.names.is_empty() {
+                        vec![format!("Loaded image ID: {}\n", image.id)]
+                    } else {
+                        image.names.into_iter().map(|name| format!("Loaded image: {name}\n")).collect()
+                    }
+                });
+                each.map(|text| ProgressMessage { stream: text, ..ProgressMessage::default() }).collect()
+            }
+            Err(error) => vec![ProgressMessage::failed(error.message())],
+        };
+        stream::iter(lines)
+    };
+    let told = steps_stream(steps).filter(move |_| std::future::ready(!quiet));
+    let lines = stream::select(told, stream::once(loading).flatten());
+    streaming("application/json", Body::from_stream(lines.map(|message| Ok::<_, std::io::Error>(line(&message)))))
+}
+
+fn steps_stream(mut steps: mpsc::Receiver<Progress>) -> impl futures_util::Stream<Item = ProgressMessage> + Send {
+    stream::poll_fn(move |context| steps.poll_recv(context)).map(message)
+}
+
+fn message(step: Progress) -> ProgressMessage {
+    // Docker gives an empty detail with every step of a layer.
+    let detail = (!step.id.is_empty() && is_layer(&step.id)).then(|| {
+        let (current, total) = step.bytes.map_or((None, None), |(done, all)| (Some(done), all));
+        ProgressDetail { current, total }
+    });
+    ProgressMessage { status: step.status, id: step.id, detail, ..ProgressMessage::default() }
+}
+
+fn is_layer(id: &str) -> bool {
+    id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
+    let name = call.query.get("fromImage").unwrap_or_default().to_owned();
+    if name.is_empty() {
+        return Err(Error::new(ErrorKind::NotImplemented, "importing an image is not implemented by this version of Berth"));
+    }
+    let request = PullRequest {
+        name,
+        tag: call.query.get("tag").unwrap_or_default().to_owned(),
+        platform: platform(call.query.get("platform").unwrap_or_default()),
+        credentials: credentials(call)?,
+    };
+    let (progress, mut steps) = mpsc::channel::<Progress>(STEPS);
+    let engine = Arc::clone(engine);
+    let mut pulling = tokio::spawn(async move { engine.pull_image(request, progress).await });
+    // Until the first line, an error is the answer itself.
+    let first = tokio::select! {
+        biased;
+        first = steps.recv() => first,
+        ended = &mut pulling => {
+            ended.map_err(|error| Error::new(ErrorKind::System, error.to_string()))??;
+            None
+        }
+    };
+    let Some(first) = first else {
+        // No step at all: the sender is gone, so the pull has ended.
+        if !pulling.is_finished() {
+            pulling.await.map_err(|error| Error::new(ErrorKind::System, error.to_string()))??;
+        }
+        return empty(StatusCode::OK);
+    };
+    let last = stream::once(async move {
+        match pulling.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(ProgressMessage::failed(error.message())),
+            Err(error) => Some(ProgressMessage::failed(error.to_string())),
+        }
+    });
+    let lines = stream::once(std::future::ready(message(first))).chain(steps_stream(steps)).chain(last.filter_map(std::future::ready));
+    streaming("application/json", Body::from_stream(lines.map(|message| Ok::<_, std::io::Error>(line(&message)))))
+}
+
+/// `X-Registry-Auth`: JSON in URL-safe base64.
+fn credentials(call: &Call) -> Result<Option<Credentials>> {
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "lowercase", default)]
+    struct Auth {
+        username: String,
+        password: String,
+        identitytoken: String,
+        registrytoken: String,
+        auth: String,
+    }
+    let Some(header) = call.headers.get("x-registry-auth") else { return Ok(None) };
+    let bad = || Error::new(ErrorKind::InvalidParameter, "invalid X-Registry-Auth header: want JSON in URL-safe base64");
+    let text = header.to_str().map_err(|_| bad())?.trim_end_matches('=');
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url_safe: String = text.chars().map(|c| match c { '+' => '-', '/' => '_', other => other }).collect();
+    let bytes = general_purpose::URL_SAFE_NO_PAD.decode(url_safe).map_err(|_| bad())?;
+    let mut auth: Auth = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    if auth.username.is_empty() && !auth.auth.is_empty() {
+        let pair = general_purpose::STANDARD.decode(&auth.auth).map_err(|_| bad())?;
+        let pair = String::from_utf8(pair).map_err(|_| bad())?;
+        let (user, password) = pair.split_once(':').ok_or_else(bad)?;
+        (auth.username, auth.password) = (user.to_owned(), password.to_owned());
+    }
+    let given = [&auth.username, &auth.identitytoken, &auth.registrytoken].iter().any(|text| !text.is_empty());
+    Ok(given.then_some(Credentials {
+        username: auth.username,
+        password: auth.password,
+        identity_token: auth.identitytoken,
+        registry_token: auth.registrytoken,
+    }))
+}

@@ -1,0 +1,156 @@
+//! Attached streams, logs, and what they have in common.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use engine::{
+    Engine,
+    containers::{AttachOptions, Attachment, prune::moment},
+    ports::{
+        containers::{AttachRequest, LogEntry, LogQuery},
+        world::Timestamp,
+    },
+    time::write_rfc3339,
+};
+use errdefs::{Error, ErrorKind, Result};
+use futures_util::StreamExt;
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
+use tokio::io::AsyncWriteExt;
+
+use super::{Answer, streaming};
+use crate::{
+    call::{Call, body_of},
+    frames, keys, splice,
+};
+
+/// Zeros that Go's nine-digit time has and its shorter form leaves out.
+const TIME_BYTES: usize = "2006-01-02T15:04:05.000000000Z".len();
+
+/// `POST /containers/{id}/attach`.
+pub(super) fn attach(engine: &Arc<Engine>, call: Call) -> Answer {
+    let streams = AttachRequest {
+        stdin: call.query.flag("stdin"),
+        stdout: call.query.flag("stdout"),
+        stderr: call.query.flag("stderr"),
+    };
+    let keys = keys::parse(call.query.get("detachKeys").unwrap_or_default())?;
+    let attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
+    let keys = (attachment.tty && streams.stdin).then_some(keys);
+    hand_over(call, attachment, keys)
+}
+
+/// Gives the client the stream: its whole connection when it asked for that, else a body without end.
+pub(super) fn hand_over(mut call: Call, attachment: Attachment, keys: Option<Vec<u8>>) -> Answer {
+    if let Some(upgrade) = call.upgrade.take() {
+        let content_type = splice::content_type(call.version, attachment.tty);
+        return Ok(splice::take_over(upgrade, content_type, attachment, keys));
+    }
+    // A client without upgrade sends its input as the request's body.
+    let (ours, theirs) = tokio::io::duplex(splice::BUFFER_BYTES);
+    let input = call.reader();
+    tokio::spawn(async move {
+        let Attachment { tty, stream, known } = attachment;
+        let mut ours = ours;
+        let ended = match stream.await {
+            Ok(Some(stream)) => splice::splice(tokio::io::join(input, ours), stream, None, known).await,
+            Ok(None) => ours.shutdown().await,
+            Err(error) => ours.write_all(&splice::told(&error, tty)).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an attached client left");
+        }
+    });
+    let mut response = Response::new(body_of(theirs));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/vnd.docker.raw-stream"));
+    Ok(response)
+}
+
+/// `h` and `w`.
+pub(super) fn size(call: &Call) -> Result<(u16, u16)> {
+    let cells = |name: &str, word: &str| {
+        let text = call.query.get(name).unwrap_or_default();
+        text.parse::<u32>().map(|cells| u16::try_from(cells).unwrap_or(u16::MAX)).map_err(|_| {
+            Error::new(ErrorKind::InvalidParameter, format!("invalid resize {word} {text:?}: invalid syntax"))
+        })
+    };
+    Ok((cells("h", "height")?, cells("w", "width")?))
+}
+
+/// `GET /containers/{id}/logs`.
+pub(super) async fn logs(engine: &Arc<Engine>, call: Call) -> Answer {
+    let now = engine.now();
+    let time = |name: &str| -> Result<Option<Timestamp>> {
+        match call.query.get(name).filter(|text| !matches!(*text, "" | "0")) {
+            None => Ok(None),
+            Some(text) => moment(text, now).map(Some).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidParameter, format!("invalid value for \"{name}\": failed to parse value {text:?} as a time"))
+            }),
+        }
+    };
+    let query = LogQuery {
+        stdout: call.query.flag("stdout"),
+        stderr: call.query.flag("stderr"),
+        // What is no number is all, as in Docker.
+        tail: call.query.get("tail").and_then(|text| text.parse().ok()),
+        since: time("since")?,
+        until: time("until")?,
+        follow: call.query.flag("follow"),
+    };
+    let timestamps = call.query.flag("timestamps");
+    let (tty, entries) = engine.container_logs(&call.name, query).await?;
+    let chunks = entries.ready_chunks(64).map(move |entries| {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            match entry {
+                Ok(entry) => write_entry(&entry, timestamps, tty, &mut bytes),
+                Err(error) => {
+                    tracing::warn!(%error, "read a log");
+                    return Err(std::io::Error::other(error));
+                }
+            }
+        }
+        Ok(bytes::Bytes::from(bytes))
+    });
+    streaming(splice::content_type(call.version, tty), Body::from_stream(chunks))
+}
+
+fn write_entry(entry: &LogEntry, timestamps: bool, tty: bool, out: &mut Vec<u8>) {
+    let mut stamp = Vec::new();
+    if timestamps {
+        write_rfc3339(entry.at, &mut stamp);
+        pad(&mut stamp);
+        stamp.push(b' ');
+    }
+    let stream = if entry.stderr { frames::Stream::Stderr } else { frames::Stream::Stdout };
+    if !tty && let Some(header) = frames::encode_header(stream, stamp.len() + entry.line.len()) {
+        out.extend_from_slice(&header);
+    }
+    out.extend_from_slice(&stamp);
+    out.extend_from_slice(&entry.line);
+}
+
+/// Logs show all nine digits.
+fn pad(stamp: &mut Vec<u8>) {
+    stamp.pop();
+    if stamp.len() == "2006-01-02T15:04:05".len() {
+        stamp.push(b'.');
+    }
+    stamp.resize(TIME_BYTES - 1, b'0');
+    stamp.push(b'Z');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_have_nine_digits() {
+        for (at, text) in [(0, "1970-01-01T00:00:00.000000000Z"), (500_000_000, "1970-01-01T00:00:00.500000000Z")] {
+            let entry = LogEntry { stderr: true, at: Timestamp(at), line: b"x\n".to_vec() };
+            let mut out = Vec::new();
+            write_entry(&entry, true, false, &mut out);
+            assert_eq!(&out[..8], [2, 0, 0, 0, 0, 0, 0, 33]);
+            assert_eq!(out[8..], *format!("{text} x\n").as_bytes());
+        }
+    }
+}
