@@ -469,14 +469,23 @@ fn metadata(entry: &mut Entry<'_, impl Read>) -> io::Result<Metadata> {
         }
     }
     let header = entry.header();
+    let raw = header.as_old();
     let narrow = |value: u64| u32::try_from(value).map_err(|_| io::Error::from(Errno::INVAL));
     Ok(Metadata {
-        uid: narrow(header.uid()?)?,
-        gid: narrow(header.gid()?)?,
-        mode: header.mode()?,
-        seconds: header.mtime()?,
+        uid: narrow(or_zero(&raw.uid, header.uid())?)?,
+        gid: narrow(or_zero(&raw.gid, header.gid())?)?,
+        mode: or_zero(&raw.mode, header.mode())?,
+        seconds: or_zero(&raw.mtime, header.mtime())?,
         attributes,
     })
+}
+
+/// A number's field that was left blank is zero, as Go reads it.
+fn or_zero<T: Default>(field: &[u8], number: io::Result<T>) -> io::Result<T> {
+    match number {
+        Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(T::default()),
+        number => number,
+    }
 }
 
 fn set_time(folder: BorrowedFd<'_>, name: &Path, seconds: u64) -> io::Result<()> {
@@ -498,6 +507,14 @@ mod tests {
     use tar::{Builder, Header};
 
     use super::*;
+
+    #[test]
+    fn a_blank_number_is_zero_and_a_bad_one_is_refused() {
+        let bad = || Err::<u64, _>(io::Error::other("no number"));
+        assert_eq!(or_zero(b"\0\0 ", bad()).expect("zero"), 0);
+        assert!(or_zero(b"x\0", bad()).is_err());
+        assert_eq!(or_zero(b"7\0", Ok(7_u64)).expect("read"), 7);
+    }
 
     /// A tar of entries: name, kind, content or link target.
     fn archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {

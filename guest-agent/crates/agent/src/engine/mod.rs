@@ -107,7 +107,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine>> {
     let (root, run) = (&arguments.root, &arguments.exec_root);
     let program = std::env::current_exe().context("find this program")?;
-    let images = ImageStore::open(root)?;
+    let images = ImageStore::open(&root.join("images"))?;
     let host: Arc<dyn Host> = Arc::new(NativeHost::new());
     let networks = Local::open(network::Options::new(
         root.join("network"),
