@@ -36,13 +36,20 @@ pub(crate) struct Call {
 impl Call {
     /// Reads the body as one JSON value.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = self
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         json::check_content_type(content_type)?;
         let bytes = self.bytes().await?;
         // Checked as JSON first, so that its errors have Docker's texts.
         let _: serde::de::IgnoredAny = json::parse(&bytes)?;
-        docker_api::json::from_slice(&bytes)
-            .map_err(|error| Error::new(ErrorKind::InvalidParameter, format!("invalid JSON: {error}")))
+        docker_api::json::from_slice(&bytes).map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidParameter,
+                format!("invalid JSON: {error}"),
+            )
+        })
     }
 
     /// The same; no body is the default.
@@ -57,13 +64,19 @@ impl Call {
         let body = Limited::new(&mut self.body, MAX_BODY_BYTES);
         match body.collect().await {
             Ok(body) => Ok(body.to_bytes()),
-            Err(error) => Err(Error::new(ErrorKind::InvalidParameter, format!("read the request's body: {error}"))),
+            Err(error) => Err(Error::new(
+                ErrorKind::InvalidParameter,
+                format!("read the request's body: {error}"),
+            )),
         }
     }
 
     /// The body as a stream of bytes, of any length.
     pub(crate) fn reader(self) -> impl AsyncRead + Send + Sync + Unpin + 'static {
-        BodyReader { body: self.body, rest: bytes::Bytes::new() }
+        BodyReader {
+            body: self.body,
+            rest: bytes::Bytes::new(),
+        }
     }
 
     /// A number of the query.
@@ -71,7 +84,10 @@ impl Call {
         match self.query.get(name).filter(|text| !text.is_empty()) {
             None => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| {
-                Error::new(ErrorKind::InvalidParameter, format!("invalid value {text:?} for {name}: want a number"))
+                Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("invalid value {text:?} for {name}: want a number"),
+                )
             }),
         }
     }
@@ -90,7 +106,10 @@ impl AsyncRead for BodyReader {
     ) -> std::task::Poll<std::io::Result<()>> {
         use std::task::Poll;
         while self.rest.is_empty() {
-            match std::task::ready!(hyper::body::Body::poll_frame(std::pin::Pin::new(&mut self.body), context)) {
+            match std::task::ready!(hyper::body::Body::poll_frame(
+                std::pin::Pin::new(&mut self.body),
+                context
+            )) {
                 None => return Poll::Ready(Ok(())),
                 Some(Err(error)) => return Poll::Ready(Err(std::io::Error::other(error))),
                 Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
@@ -104,13 +123,19 @@ impl AsyncRead for BodyReader {
 
 /// A body of whatever a reader gives.
 pub(crate) fn body_of(reader: impl AsyncRead + Send + Unpin + 'static) -> Body {
-    let chunks = futures_util::stream::unfold((reader, Vec::new()), |(mut reader, mut buffer): (_, Vec<u8>)| async move {
-        buffer.resize(crate::splice::BUFFER_BYTES, 0);
-        match tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await {
-            Ok(0) => None,
-            Ok(count) => Some((Ok::<_, std::io::Error>(bytes::Bytes::copy_from_slice(&buffer[..count])), (reader, buffer))),
-            Err(error) => Some((Err(error), (reader, buffer))),
-        }
-    });
+    let chunks = futures_util::stream::unfold(
+        (reader, Vec::new()),
+        |(mut reader, mut buffer): (_, Vec<u8>)| async move {
+            buffer.resize(crate::splice::BUFFER_BYTES, 0);
+            match tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await {
+                Ok(0) => None,
+                Ok(count) => Some((
+                    Ok::<_, std::io::Error>(bytes::Bytes::copy_from_slice(&buffer[..count])),
+                    (reader, buffer),
+                )),
+                Err(error) => Some((Err(error), (reader, buffer))),
+            }
+        },
+    );
     Body::from_stream(chunks)
 }

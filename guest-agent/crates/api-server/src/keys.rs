@@ -22,7 +22,12 @@ pub(crate) fn parse(text: &str) -> Result<Vec<u8>> {
         },
     };
     let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
-    keys.ok_or_else(|| Error::new(ErrorKind::InvalidParameter, format!("Invalid detach keys ({text}) provided")))
+    keys.ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidParameter,
+            format!("Invalid detach keys ({text}) provided"),
+        )
+    })
 }
 
 /// Looks for the keys in what a client types.

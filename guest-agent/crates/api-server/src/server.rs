@@ -137,7 +137,9 @@ async fn dispatch(api: &Api, mut request: Request<Incoming>) -> Response<Body> {
         operation: found.route.operation,
         pattern: found.route.pattern,
         version,
-        name: percent_decode_str(found.name).decode_utf8_lossy().into_owned(),
+        name: percent_decode_str(found.name)
+            .decode_utf8_lossy()
+            .into_owned(),
         query: Query::parse(head.uri.query().unwrap_or_default()),
         headers: head.headers,
         body,

@@ -8,7 +8,9 @@ use futures_util::future::{Either, select};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split,
+};
 
 use crate::{frames, keys::Watch, version::ApiVersion};
 
@@ -86,7 +88,11 @@ where
 pub(crate) fn told(error: &errdefs::Error, tty: bool) -> Vec<u8> {
     let text = format!("{}\r\n", error.message());
     let header = frames::encode_header(frames::Stream::Stdout, text.len()).filter(|_| !tty);
-    [header.as_ref().map_or(&[][..], |header| header), text.as_bytes()].concat()
+    [
+        header.as_ref().map_or(&[][..], |header| header),
+        text.as_bytes(),
+    ]
+    .concat()
 }
 
 /// Copies both ways until the engine's output has ended, then waits until its end is `known`. The end of the client's input is handed on
@@ -168,7 +174,12 @@ mod tests {
         let (mut client, server_side) = tokio::io::duplex(16);
         let (engine_side, mut process) = tokio::io::duplex(16);
         let engine_side: ByteStream = Box::new(engine_side);
-        let copying = tokio::spawn(splice(server_side, engine_side, None, std::future::ready(())));
+        let copying = tokio::spawn(splice(
+            server_side,
+            engine_side,
+            None,
+            std::future::ready(()),
+        ));
         client.write_all(b"in").await.unwrap();
         client.shutdown().await.unwrap();
         let mut input = String::new();
@@ -190,7 +201,14 @@ mod tests {
         let (mut client, server_side) = tokio::io::duplex(16);
         let (engine_side, process) = tokio::io::duplex(16);
         drop(process);
-        splice(server_side, Box::new(engine_side), None, std::future::ready(())).await.unwrap();
+        splice(
+            server_side,
+            Box::new(engine_side),
+            None,
+            std::future::ready(()),
+        )
+        .await
+        .unwrap();
         let mut output = Vec::new();
         client.read_to_end(&mut output).await.unwrap();
         assert!(output.is_empty());

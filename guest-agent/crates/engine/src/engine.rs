@@ -125,14 +125,23 @@ impl Engine {
     }
 
     /// Tells an event of a container, with its labels, image and name.
-    pub(crate) fn tell_container(&self, container: &Container, action: &str, more: &[(&str, String)]) {
+    pub(crate) fn tell_container(
+        &self,
+        container: &Container,
+        action: &str,
+        more: &[(&str, String)],
+    ) {
         let record = container.record();
-        let mut attributes: BTreeMap<String, String> = record.config.labels.clone().unwrap_or_default();
+        let mut attributes: BTreeMap<String, String> =
+            record.config.labels.clone().unwrap_or_default();
         attributes.insert("name".to_owned(), record.name.clone());
         if !record.image_label().is_empty() {
             attributes.insert("image".to_owned(), record.image_label().to_owned());
         }
-        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        attributes.extend(
+            more.iter()
+                .map(|(key, value)| ((*key).to_owned(), value.clone())),
+        );
         let event = self.event("container", action, record.id.to_string(), attributes);
         self.events.publish(EventMessage {
             status: action.to_owned(),
@@ -144,7 +153,9 @@ impl Engine {
 
     /// Tells an event of anything else.
     pub(crate) fn tell(&self, kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]) {
-        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let attributes = attributes
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let event = self.event(kind, action, id.to_owned(), attributes.collect());
         self.events.publish(if kind == "image" {
             EventMessage {
@@ -157,7 +168,13 @@ impl Engine {
         });
     }
 
-    fn event(&self, kind: &str, action: &str, id: String, attributes: BTreeMap<String, String>) -> EventMessage {
+    fn event(
+        &self,
+        kind: &str,
+        action: &str,
+        id: String,
+        attributes: BTreeMap<String, String>,
+    ) -> EventMessage {
         let now = self.ports.world.now().0;
         EventMessage {
             kind: kind.to_owned(),

@@ -9,7 +9,6 @@ use oci::{Digest, Platform};
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
-
 /// Largest document.
 pub(crate) const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 

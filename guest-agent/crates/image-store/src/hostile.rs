@@ -2,10 +2,7 @@
 
 use oci::Platform;
 
-use crate::{
-    document::{Document, chain_ids, parse, parse_config, parse_legacy},
-
-};
+use crate::document::{Document, chain_ids, parse, parse_config, parse_legacy};
 
 /// Feeds bytes to every parser of documents. None may panic, and what they make is bounded.
 pub fn feed(bytes: &[u8]) {

@@ -14,7 +14,6 @@ use crate::{
     document::{Document, Entry, chain_ids},
     error::{invalid, no_such_image, system},
     names::{Names, familiar, is_nameless},
-
     store::Inner,
 };
 

@@ -29,10 +29,7 @@ use engine::{id::ContainerId, ports::world::Timestamp};
 use errdefs::{Error, ErrorKind, Result};
 use oci::{Digest, Platform};
 
-use crate::{
-    blobs::Blobs, containers::Container, error::system, layers::Layer, names::Names,
-
-};
+use crate::{blobs::Blobs, containers::Container, error::system, layers::Layer, names::Names};
 
 /// Images and containers' own layers below one folder.
 #[derive(Debug, Clone)]

@@ -5,8 +5,6 @@ use std::fmt;
 use errdefs::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
-
-
 /// Operating systems that a platform of one word may mean.
 const SYSTEMS: &[&str] = &[
     "linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "plan9", "wasip1",

@@ -42,7 +42,10 @@ fn failed(what: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync
 }
 
 fn at_path(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(ErrorKind::System, format!("{what} {}: {error}", path.display()))
+    Error::new(
+        ErrorKind::System,
+        format!("{what} {}: {error}", path.display()),
+    )
 }
 
 impl StateDb {
@@ -52,7 +55,8 @@ impl StateDb {
     /// The file cannot be opened or is damaged: it is left as it is.
     pub fn open(root: &Path) -> Result<Self> {
         let folders = root.join("containers");
-        std::fs::create_dir_all(&folders).map_err(|error| at_path("make folder", &folders, &error))?;
+        std::fs::create_dir_all(&folders)
+            .map_err(|error| at_path("make folder", &folders, &error))?;
         let path = root.join("state.redb");
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| {
             Error::new(
@@ -60,14 +64,30 @@ impl StateDb {
                 format!("open {}: {error}: restore it from a copy, or move it away to start without containers", path.display()),
             )
         })?;
-        let write = database.begin_write().map_err(|error| failed("open the state")(error.into()))?;
-        write.open_table(CONTAINERS).map_err(|error| failed("open the state")(error.into()))?;
-        write.commit().map_err(|error| failed("open the state")(error.into()))?;
-        Ok(Self { database: Arc::new(database), folders })
+        let write = database
+            .begin_write()
+            .map_err(|error| failed("open the state")(error.into()))?;
+        write
+            .open_table(CONTAINERS)
+            .map_err(|error| failed("open the state")(error.into()))?;
+        write
+            .commit()
+            .map_err(|error| failed("open the state")(error.into()))?;
+        Ok(Self {
+            database: Arc::new(database),
+            folders,
+        })
     }
 
     /// One durable change.
-    async fn change(&self, change: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), redb::StorageError> + Send + 'static) -> Result<()> {
+    async fn change(
+        &self,
+        change: impl FnOnce(
+            &mut redb::Table<'_, &'static str, &'static [u8]>,
+        ) -> Result<(), redb::StorageError>
+        + Send
+        + 'static,
+    ) -> Result<()> {
         let database = Arc::clone(&self.database);
         let changed = tokio::task::spawn_blocking(move || {
             let write = database.begin_write()?;
@@ -84,7 +104,10 @@ impl StateDb {
         }
     }
 
-    fn read(database: &Database, folders: &Path) -> Result<Vec<Kept>, Box<dyn std::error::Error + Send + Sync>> {
+    fn read(
+        database: &Database,
+        folders: &Path,
+    ) -> Result<Vec<Kept>, Box<dyn std::error::Error + Send + Sync>> {
         let table = database.begin_read()?.open_table(CONTAINERS)?;
         let mut kept = Vec::new();
         for entry in table.iter()? {
@@ -98,7 +121,9 @@ impl StateDb {
                 }
             };
             let state = std::fs::read(folders.join(id.value()).join(STATE_FILE)).ok();
-            let state = state.and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok()).unwrap_or_default();
+            let state = state
+                .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok())
+                .unwrap_or_default();
             kept.push(Kept { record, state });
         }
         kept.sort_by_key(|kept| kept.record.created);
@@ -120,24 +145,31 @@ impl Store for StateDb {
         let folder = self.folder(&record.id);
         files::ensure_folder(&folder).map_err(|error| at_path("make folder", &folder, &error))?;
         let id = record.id.to_string();
-        let bytes = serde_json::to_vec(record).map_err(|error| failed("write a container down")(error.into()))?;
-        self.change(move |table| table.insert(id.as_str(), bytes.as_slice()).map(drop)).await
+        let bytes = serde_json::to_vec(record)
+            .map_err(|error| failed("write a container down")(error.into()))?;
+        self.change(move |table| table.insert(id.as_str(), bytes.as_slice()).map(drop))
+            .await
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<()> {
         let key = id.to_string();
-        self.change(move |table| table.remove(key.as_str()).map(drop)).await?;
+        self.change(move |table| table.remove(key.as_str()).map(drop))
+            .await?;
         let folder = self.folder(id);
         match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at_path("remove folder", &folder, &error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(at_path("remove folder", &folder, &error))
+            }
             _ => Ok(()),
         }
     }
 
     async fn save_state(&self, id: &ContainerId, state: &State) -> Result<()> {
-        let bytes = serde_json::to_vec(state).map_err(|error| failed("write a state down")(error.into()))?;
+        let bytes = serde_json::to_vec(state)
+            .map_err(|error| failed("write a state down")(error.into()))?;
         let folder = self.folder(id);
-        files::replace(&folder, STATE_FILE, &bytes).map_err(|error| at_path("write a state to", &folder, &error))
+        files::replace(&folder, STATE_FILE, &bytes)
+            .map_err(|error| at_path("write a state to", &folder, &error))
     }
 
     fn folder(&self, id: &ContainerId) -> PathBuf {
@@ -210,7 +242,10 @@ mod tests {
         let path = folder.path().join("state.redb");
         std::fs::write(&path, vec![7; 8192]).unwrap();
         let error = StateDb::open(folder.path()).unwrap_err();
-        assert!(error.message().contains("restore it from a copy"), "{error}");
+        assert!(
+            error.message().contains("restore it from a copy"),
+            "{error}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), vec![7; 8192]);
     }
 }

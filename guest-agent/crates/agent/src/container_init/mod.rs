@@ -47,7 +47,9 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         match signals.next() {
             Ok(sys::CHILD) => {
                 if let Some(status) = sys::reap(pid) {
-                    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+                    let code = status
+                        .code()
+                        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
                     return ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX));
                 }
             }

@@ -32,7 +32,8 @@ impl Signals {
     /// From now on signals wait until [`Signals::next`].
     pub(super) fn block() -> io::Result<Self> {
         // SAFETY: signal sets are plain data; each is filled in before it is read.
-        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         // SAFETY: both point at live sets.
         unsafe {
             libc::sigfillset(&raw mut all);
@@ -60,7 +61,9 @@ impl Signals {
                 libc::tcsetpgrp(0, libc::getpid());
                 libc::signal(libc::SIGTTIN, libc::SIG_DFL);
                 libc::signal(libc::SIGTTOU, libc::SIG_DFL);
-                if libc::sigprocmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) != 0 {
+                if libc::sigprocmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut())
+                    != 0
+                {
                     return Err(io::Error::last_os_error());
                 }
                 Ok(())

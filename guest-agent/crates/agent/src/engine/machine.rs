@@ -9,7 +9,14 @@ use std::{
 use engine::spec::{HostDevice, Machine};
 
 /// Folders of /dev whose nodes belong to the container itself.
-const OWN: [&str; 6] = ["/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/.lxc", "/dev/console"];
+const OWN: [&str; 6] = [
+    "/dev/pts",
+    "/dev/shm",
+    "/dev/fd",
+    "/dev/mqueue",
+    "/dev/.lxc",
+    "/dev/console",
+];
 /// Depth of folders below a device's path.
 const MAX_DEPTH: u32 = 16;
 
@@ -17,37 +24,44 @@ const MAX_DEPTH: u32 = 16;
 #[derive(Debug)]
 pub(super) struct ThisMachine {
     controllers: Vec<String>,
-    last_capability: u32,
+    capabilities: u64,
 }
 
 impl ThisMachine {
     pub(super) fn new(cgroup_root: PathBuf) -> Self {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         let controllers = read(&cgroup_root.join("cgroup.controllers"));
-        let last = read("/proc/sys/kernel/cap_last_cap".as_ref());
+        let status = read("/proc/self/status".as_ref());
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         Self {
-            controllers: controllers.split_ascii_whitespace().map(str::to_owned).collect(),
-            last_capability: last.trim().parse().unwrap_or(0),
+            controllers: controllers
+                .split_ascii_whitespace()
+                .map(str::to_owned)
+                .collect(),
+            capabilities: effective
+                .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+                .unwrap_or(0),
         }
     }
 }
 
 impl Machine for ThisMachine {
     fn cpus(&self) -> u32 {
-        std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+        std::thread::available_parallelism()
+            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
     }
 
     fn memory_bytes(&self) -> u64 {
         let info = rustix::system::sysinfo();
-        u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
+        info.totalram.saturating_mul(u64::from(info.mem_unit))
     }
 
     fn controller(&self, name: &str) -> bool {
         self.controllers.iter().any(|controller| controller == name)
     }
 
-    fn last_capability(&self) -> u32 {
-        self.last_capability
+    fn capabilities(&self) -> u64 {
+        self.capabilities
     }
 
     fn devices(&self, path: &Path) -> io::Result<Vec<HostDevice>> {

@@ -151,7 +151,10 @@ fn identity(root: &Path) -> Result<String> {
         return Ok(id);
     }
     let random = engine::ports::world::World::random(&RealWorld);
-    let id: String = random[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let id: String = random[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     std::fs::write(&path, &id).with_context(|| format!("write {}", path.display()))?;
     Ok(id)
 }

@@ -17,7 +17,9 @@ pub(super) struct RealWorld;
 #[async_trait]
 impl World for RealWorld {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 
@@ -40,7 +42,10 @@ impl World for RealWorld {
     }
 
     fn host_name(&self) -> String {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
     }
 
     async fn sleep(&self, duration: Duration) {

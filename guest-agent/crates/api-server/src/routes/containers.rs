@@ -21,7 +21,10 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
         "container_list" => {
             let options = ListOptions {
                 all: call.query.flag("all"),
-                limit: call.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),
+                limit: call
+                    .number::<i64>("limit")?
+                    .and_then(|limit| usize::try_from(limit).ok())
+                    .unwrap_or(0),
                 size: call.query.flag("size"),
                 filters: call.query.filters()?,
             };
@@ -30,13 +33,29 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
         "container_create" => {
             let request: ContainerCreateRequest = call.json().await?;
             let name = call.query.get("name").map(str::to_owned);
-            let platform = call.query.get("platform").filter(|text| !text.is_empty()).map(str::to_owned);
+            let platform = call
+                .query
+                .get("platform")
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned);
             let made = engine.create_container(name, platform, request).await?;
-            created(&ContainerCreateResponse { id: made.id.to_string(), warnings: made.warnings })
+            created(&ContainerCreateResponse {
+                id: made.id.to_string(),
+                warnings: made.warnings,
+            })
         }
-        "container_inspect" => json(&engine.inspect_container(&name, call.query.flag("size")).await?),
+        "container_inspect" => json(
+            &engine
+                .inspect_container(&name, call.query.flag("size"))
+                .await?,
+        ),
         "container_start" => {
-            if !hyper::body::Body::is_end_stream(&call.body) && call.json_or_default::<serde_json::Value>().await.is_ok_and(|body| body.as_object().is_some_and(|body| !body.is_empty())) {
+            if !hyper::body::Body::is_end_stream(&call.body)
+                && call
+                    .json_or_default::<serde_json::Value>()
+                    .await
+                    .is_ok_and(|body| body.as_object().is_some_and(|body| !body.is_empty()))
+            {
                 return Err(Error::new(
                     ErrorKind::InvalidParameter,
                     "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
@@ -46,15 +65,21 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             no_content()
         }
         "container_stop" => {
-            engine.stop_container(&name, call.query.get("signal"), call.number("t")?).await?;
+            engine
+                .stop_container(&name, call.query.get("signal"), call.number("t")?)
+                .await?;
             no_content()
         }
         "container_restart" => {
-            engine.restart_container(&name, call.query.get("signal"), call.number("t")?).await?;
+            engine
+                .restart_container(&name, call.query.get("signal"), call.number("t")?)
+                .await?;
             no_content()
         }
         "container_kill" => {
-            engine.kill_container(&name, call.query.get("signal")).await?;
+            engine
+                .kill_container(&name, call.query.get("signal"))
+                .await?;
             no_content()
         }
         "container_pause" => {
@@ -66,22 +91,33 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             no_content()
         }
         "container_rename" => {
-            engine.rename_container(&name, call.query.get("name").unwrap_or_default()).await?;
+            engine
+                .rename_container(&name, call.query.get("name").unwrap_or_default())
+                .await?;
             no_content()
         }
         "container_delete" => {
             if call.query.flag("link") {
-                return Err(Error::new(ErrorKind::NotImplemented, "links are not implemented by this version of Berth"));
+                return Err(Error::new(
+                    ErrorKind::NotImplemented,
+                    "links are not implemented by this version of Berth",
+                ));
             }
-            let options = RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v") };
+            let options = RemoveOptions {
+                force: call.query.flag("force"),
+                volumes: call.query.flag("v"),
+            };
             engine.remove_container(&name, options).await?;
             no_content()
         }
         "container_wait" => {
-            let condition: WaitCondition = call.query.get("condition").unwrap_or_default().parse()?;
+            let condition: WaitCondition =
+                call.query.get("condition").unwrap_or_default().parse()?;
             let waiting = engine.wait_for_container(&name, condition)?;
             // The head goes out at once: from then on the client knows that nothing is missed.
-            let end = futures_util::stream::once(async move { Ok::<_, std::io::Error>(line(&waiting.end().await)) });
+            let end = futures_util::stream::once(async move {
+                Ok::<_, std::io::Error>(line(&waiting.end().await))
+            });
             streaming("application/json", Body::from_stream(end))
         }
         "container_attach" => streams::attach(engine, call),

@@ -20,7 +20,9 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             let shown = engine.inspect_exec(&call.name)?;
             let attachment = engine.start_exec(&call.name, &start)?;
             let watched = attachment.tty && shown.open_stdin;
-            let keys = watched.then(|| keys::parse(&shown.detach_keys)).transpose()?;
+            let keys = watched
+                .then(|| keys::parse(&shown.detach_keys))
+                .transpose()?;
             streams::hand_over(call, attachment, keys)
         }
         "exec_resize" => {

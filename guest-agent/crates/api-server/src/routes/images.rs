@@ -30,7 +30,10 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
         "image_inspect" => json(&engine.inspect_image(&name, platform.as_deref()).await?),
         "image_history" => json(&engine.image_history(&name, platform.as_deref()).await?),
         "image_tag" => {
-            let (repository, tag) = (call.query.get("repo").unwrap_or_default(), call.query.get("tag").unwrap_or_default());
+            let (repository, tag) = (
+                call.query.get("repo").unwrap_or_default(),
+                call.query.get("tag").unwrap_or_default(),
+            );
             engine.tag_image(&name, repository, tag).await?;
             empty(StatusCode::CREATED)
         }
@@ -38,7 +41,12 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
         "image_prune" => json(&engine.prune_images(&call.query.filters()?).await?),
         "image_get" => save(engine, &[name], platform.as_deref()).await,
         "image_get_all" => {
-            let names: Vec<String> = call.query.all("names").flat_map(|names| names.split(',')).map(str::to_owned).collect();
+            let names: Vec<String> = call
+                .query
+                .all("names")
+                .flat_map(|names| names.split(','))
+                .map(str::to_owned)
+                .collect();
             save(engine, &names, platform.as_deref()).await
         }
         "image_load" => load(engine, call),
@@ -60,8 +68,13 @@ fn platform(text: &str) -> Option<String> {
         return None;
     }
     match serde_json::from_str::<Object>(text) {
-        Ok(object) if object.variant.is_empty() => Some(format!("{}/{}", object.os, object.architecture)),
-        Ok(object) => Some(format!("{}/{}/{}", object.os, object.architecture, object.variant)),
+        Ok(object) if object.variant.is_empty() => {
+            Some(format!("{}/{}", object.os, object.architecture))
+        }
+        Ok(object) => Some(format!(
+            "{}/{}/{}",
+            object.os, object.architecture, object.variant
+        )),
         Err(_) => Some(text.to_owned()),
     }
 }
@@ -84,10 +97,18 @@ fn load(engine: &Arc<Engine>, call: Call) -> Answer {
                     if image.names.is_empty() {
                         vec![format!("Loaded image ID: {}\n", image.id)]
                     } else {
-                        image.names.into_iter().map(|name| format!("Loaded image: {name}\n")).collect()
+                        image
+                            .names
+                            .into_iter()
+                            .map(|name| format!("Loaded image: {name}\n"))
+                            .collect()
                     }
                 });
-                each.map(|text| ProgressMessage { stream: text, ..ProgressMessage::default() }).collect()
+                each.map(|text| ProgressMessage {
+                    stream: text,
+                    ..ProgressMessage::default()
+                })
+                .collect()
             }
             Err(error) => vec![ProgressMessage::failed(error.message())],
         };
@@ -95,20 +116,32 @@ fn load(engine: &Arc<Engine>, call: Call) -> Answer {
     };
     let told = steps_stream(steps).filter(move |_| std::future::ready(!quiet));
     let lines = stream::select(told, stream::once(loading).flatten());
-    streaming("application/json", Body::from_stream(lines.map(|message| Ok::<_, std::io::Error>(line(&message)))))
+    streaming(
+        "application/json",
+        Body::from_stream(lines.map(|message| Ok::<_, std::io::Error>(line(&message)))),
+    )
 }
 
-fn steps_stream(mut steps: mpsc::Receiver<Progress>) -> impl futures_util::Stream<Item = ProgressMessage> + Send {
+fn steps_stream(
+    mut steps: mpsc::Receiver<Progress>,
+) -> impl futures_util::Stream<Item = ProgressMessage> + Send {
     stream::poll_fn(move |context| steps.poll_recv(context)).map(message)
 }
 
 fn message(step: Progress) -> ProgressMessage {
     // Docker gives an empty detail with every step of a layer.
     let detail = (!step.id.is_empty() && is_layer(&step.id)).then(|| {
-        let (current, total) = step.bytes.map_or((None, None), |(done, all)| (Some(done), all));
+        let (current, total) = step
+            .bytes
+            .map_or((None, None), |(done, all)| (Some(done), all));
         ProgressDetail { current, total }
     });
-    ProgressMessage { status: step.status, id: step.id, detail, ..ProgressMessage::default() }
+    ProgressMessage {
+        status: step.status,
+        id: step.id,
+        detail,
+        ..ProgressMessage::default()
+    }
 }
 
 fn is_layer(id: &str) -> bool {
@@ -118,7 +151,10 @@ fn is_layer(id: &str) -> bool {
 async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
     let name = call.query.get("fromImage").unwrap_or_default().to_owned();
     if name.is_empty() {
-        return Err(Error::new(ErrorKind::NotImplemented, "importing an image is not implemented by this version of Berth"));
+        return Err(Error::new(
+            ErrorKind::NotImplemented,
+            "importing an image is not implemented by this version of Berth",
+        ));
     }
     let request = PullRequest {
         name,
@@ -128,21 +164,12 @@ async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
     };
     let (progress, mut steps) = mpsc::channel::<Progress>(STEPS);
     let engine = Arc::clone(engine);
-    let mut pulling = tokio::spawn(async move { engine.pull_image(request, progress).await });
-    // Until the first line, an error is the answer itself.
-    let first = tokio::select! {
-        biased;
-        first = steps.recv() => first,
-        ended = &mut pulling => {
-            ended.map_err(|error| Error::new(ErrorKind::System, error.to_string()))??;
-            None
-        }
-    };
-    let Some(first) = first else {
-        // No step at all: the sender is gone, so the pull has ended.
-        if !pulling.is_finished() {
-            pulling.await.map_err(|error| Error::new(ErrorKind::System, error.to_string()))??;
-        }
+    let pulling = tokio::spawn(async move { engine.pull_image(request, progress).await });
+    // Until the first line, an error is the answer itself. Without a line the sender is gone, so the pull has ended.
+    let Some(first) = steps.recv().await else {
+        pulling
+            .await
+            .map_err(|error| Error::new(ErrorKind::System, error.to_string()))??;
         return empty(StatusCode::OK);
     };
     let last = stream::once(async move {
@@ -152,8 +179,13 @@ async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
             Err(error) => Some(ProgressMessage::failed(error.to_string())),
         }
     });
-    let lines = stream::once(std::future::ready(message(first))).chain(steps_stream(steps)).chain(last.filter_map(std::future::ready));
-    streaming("application/json", Body::from_stream(lines.map(|message| Ok::<_, std::io::Error>(line(&message)))))
+    let lines = stream::once(std::future::ready(message(first)))
+        .chain(steps_stream(steps))
+        .chain(last.filter_map(std::future::ready));
+    streaming(
+        "application/json",
+        Body::from_stream(lines.map(|message| Ok::<_, std::io::Error>(line(&message)))),
+    )
 }
 
 /// `X-Registry-Auth`: JSON in URL-safe base64.
@@ -167,22 +199,42 @@ fn credentials(call: &Call) -> Result<Option<Credentials>> {
         registrytoken: String,
         auth: String,
     }
-    let Some(header) = call.headers.get("x-registry-auth") else { return Ok(None) };
-    let bad = || Error::new(ErrorKind::InvalidParameter, "invalid X-Registry-Auth header: want JSON in URL-safe base64");
+    let Some(header) = call.headers.get("x-registry-auth") else {
+        return Ok(None);
+    };
+    let bad = || {
+        Error::new(
+            ErrorKind::InvalidParameter,
+            "invalid X-Registry-Auth header: want JSON in URL-safe base64",
+        )
+    };
     let text = header.to_str().map_err(|_| bad())?.trim_end_matches('=');
     if text.is_empty() {
         return Ok(None);
     }
-    let url_safe: String = text.chars().map(|c| match c { '+' => '-', '/' => '_', other => other }).collect();
-    let bytes = general_purpose::URL_SAFE_NO_PAD.decode(url_safe).map_err(|_| bad())?;
+    let url_safe: String = text
+        .chars()
+        .map(|c| match c {
+            '+' => '-',
+            '/' => '_',
+            other => other,
+        })
+        .collect();
+    let bytes = general_purpose::URL_SAFE_NO_PAD
+        .decode(url_safe)
+        .map_err(|_| bad())?;
     let mut auth: Auth = serde_json::from_slice(&bytes).map_err(|_| bad())?;
     if auth.username.is_empty() && !auth.auth.is_empty() {
-        let pair = general_purpose::STANDARD.decode(&auth.auth).map_err(|_| bad())?;
+        let pair = general_purpose::STANDARD
+            .decode(&auth.auth)
+            .map_err(|_| bad())?;
         let pair = String::from_utf8(pair).map_err(|_| bad())?;
         let (user, password) = pair.split_once(':').ok_or_else(bad)?;
         (auth.username, auth.password) = (user.to_owned(), password.to_owned());
     }
-    let given = [&auth.username, &auth.identitytoken, &auth.registrytoken].iter().any(|text| !text.is_empty());
+    let given = [&auth.username, &auth.identitytoken, &auth.registrytoken]
+        .iter()
+        .any(|text| !text.is_empty());
     Ok(given.then_some(Credentials {
         username: auth.username,
         password: auth.password,

@@ -35,7 +35,11 @@ pub(crate) async fn answer(api: &Api, call: Call) -> Response<Body> {
 }
 
 async fn of_engine(engine: &Arc<Engine>, call: Call) -> Answer {
-    match call.operation.split_once('_').map_or(call.operation, |(resource, _)| resource) {
+    match call
+        .operation
+        .split_once('_')
+        .map_or(call.operation, |(resource, _)| resource)
+    {
         "container" => containers::answer(engine, call).await,
         "exec" => exec::answer(engine, call).await,
         "image" => images::answer(engine, call).await,
@@ -53,7 +57,10 @@ fn not_there(call: &Call) -> Error {
     }
     Error::new(
         ErrorKind::NotImplemented,
-        format!("{} is not implemented by this version of Berth", call.operation),
+        format!(
+            "{} is not implemented by this version of Berth",
+            call.operation
+        ),
     )
 }
 
@@ -78,7 +85,9 @@ fn no_content() -> Answer {
 /// A stream that begins at once.
 fn streaming(content_type: &'static str, body: Body) -> Answer {
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Ok(response)
 }
 

@@ -52,7 +52,9 @@ pub(super) fn hand_over(mut call: Call, attachment: Attachment, keys: Option<Vec
         let Attachment { tty, stream, known } = attachment;
         let mut ours = ours;
         let ended = match stream.await {
-            Ok(Some(stream)) => splice::splice(tokio::io::join(input, ours), stream, None, known).await,
+            Ok(Some(stream)) => {
+                splice::splice(tokio::io::join(input, ours), stream, None, known).await
+            }
             Ok(None) => ours.shutdown().await,
             Err(error) => ours.write_all(&splice::told(&error, tty)).await,
         };
@@ -61,7 +63,10 @@ pub(super) fn hand_over(mut call: Call, attachment: Attachment, keys: Option<Vec
         }
     });
     let mut response = Response::new(body_of(theirs));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/vnd.docker.raw-stream"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/vnd.docker.raw-stream"),
+    );
     Ok(response)
 }
 
@@ -69,9 +74,14 @@ pub(super) fn hand_over(mut call: Call, attachment: Attachment, keys: Option<Vec
 pub(super) fn size(call: &Call) -> Result<(u16, u16)> {
     let cells = |name: &str, word: &str| {
         let text = call.query.get(name).unwrap_or_default();
-        text.parse::<u32>().map(|cells| u16::try_from(cells).unwrap_or(u16::MAX)).map_err(|_| {
-            Error::new(ErrorKind::InvalidParameter, format!("invalid resize {word} {text:?}: invalid syntax"))
-        })
+        text.parse::<u32>()
+            .map(|cells| u16::try_from(cells).unwrap_or(u16::MAX))
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("invalid resize {word} {text:?}: invalid syntax"),
+                )
+            })
     };
     Ok((cells("h", "height")?, cells("w", "width")?))
 }
@@ -80,10 +90,19 @@ pub(super) fn size(call: &Call) -> Result<(u16, u16)> {
 pub(super) async fn logs(engine: &Arc<Engine>, call: Call) -> Answer {
     let now = engine.now();
     let time = |name: &str| -> Result<Option<Timestamp>> {
-        match call.query.get(name).filter(|text| !matches!(*text, "" | "0")) {
+        match call
+            .query
+            .get(name)
+            .filter(|text| !matches!(*text, "" | "0"))
+        {
             None => Ok(None),
             Some(text) => moment(text, now).map(Some).ok_or_else(|| {
-                Error::new(ErrorKind::InvalidParameter, format!("invalid value for \"{name}\": failed to parse value {text:?} as a time"))
+                Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!(
+                        "invalid value for \"{name}\": failed to parse value {text:?} as a time"
+                    ),
+                )
             }),
         }
     };
@@ -111,7 +130,10 @@ pub(super) async fn logs(engine: &Arc<Engine>, call: Call) -> Answer {
         }
         Ok(bytes::Bytes::from(bytes))
     });
-    streaming(splice::content_type(call.version, tty), Body::from_stream(chunks))
+    streaming(
+        splice::content_type(call.version, tty),
+        Body::from_stream(chunks),
+    )
 }
 
 fn write_entry(entry: &LogEntry, timestamps: bool, tty: bool, out: &mut Vec<u8>) {
@@ -121,7 +143,11 @@ fn write_entry(entry: &LogEntry, timestamps: bool, tty: bool, out: &mut Vec<u8>)
         pad(&mut stamp);
         stamp.push(b' ');
     }
-    let stream = if entry.stderr { frames::Stream::Stderr } else { frames::Stream::Stdout };
+    let stream = if entry.stderr {
+        frames::Stream::Stderr
+    } else {
+        frames::Stream::Stdout
+    };
     if !tty && let Some(header) = frames::encode_header(stream, stamp.len() + entry.line.len()) {
         out.extend_from_slice(&header);
     }
@@ -145,8 +171,15 @@ mod tests {
 
     #[test]
     fn stamps_have_nine_digits() {
-        for (at, text) in [(0, "1970-01-01T00:00:00.000000000Z"), (500_000_000, "1970-01-01T00:00:00.500000000Z")] {
-            let entry = LogEntry { stderr: true, at: Timestamp(at), line: b"x\n".to_vec() };
+        for (at, text) in [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (500_000_000, "1970-01-01T00:00:00.500000000Z"),
+        ] {
+            let entry = LogEntry {
+                stderr: true,
+                at: Timestamp(at),
+                line: b"x\n".to_vec(),
+            };
             let mut out = Vec::new();
             write_entry(&entry, true, false, &mut out);
             assert_eq!(&out[..8], [2, 0, 0, 0, 0, 0, 0, 33]);

@@ -48,7 +48,9 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
         "system_events" => events(engine, &call),
         "system_auth" => {
             let wish: Login = call.json().await?;
-            let token = engine.login(&wish.serveraddress, &wish.credentials()).await?;
+            let token = engine
+                .login(&wish.serveraddress, &wish.credentials())
+                .await?;
             answer_json(&json!({"IdentityToken": token, "Status": "Login Succeeded"}))
         }
         _ => Err(not_there(&call)),
@@ -81,7 +83,11 @@ async fn info(engine: &Engine) -> Value {
     let (counts, settings, machine) = (engine.counts().await, engine.settings(), engine.machine());
     let has = |name: &str| machine.controller(name);
     let mut warnings = Vec::new();
-    for (name, text) in [("memory", "WARNING: No memory limit support"), ("cpu", "WARNING: No cpu cfs quota support"), ("cpuset", "WARNING: No cpuset support")] {
+    for (name, text) in [
+        ("memory", "WARNING: No memory limit support"),
+        ("cpu", "WARNING: No cpu cfs quota support"),
+        ("cpuset", "WARNING: No cpuset support"),
+    ] {
         if !has(name) {
             warnings.push(text);
         }
@@ -156,57 +162,96 @@ fn events(engine: &Arc<Engine>, call: &Call) -> Answer {
     let time = |name: &str| -> Result<Option<Timestamp>> {
         match call.query.get(name).filter(|text| !text.is_empty()) {
             None => Ok(None),
-            Some(text) => moment(text, now)
-                .map(Some)
-                .ok_or_else(|| Error::new(ErrorKind::InvalidParameter, format!("invalid value for \"{name}\": {text:?} is no time"))),
+            Some(text) => moment(text, now).map(Some).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("invalid value for \"{name}\": {text:?} is no time"),
+                )
+            }),
         }
     };
     let (since, until, filters) = (time("since")?, time("until")?, call.query.filters()?);
-    if let (Some(since), Some(until)) = (since, until) && since > until {
+    if let (Some(since), Some(until)) = (since, until)
+        && since > until
+    {
         let seconds = |at: Timestamp| at.0.div_euclid(1_000_000_000);
         return Err(Error::new(
             ErrorKind::InvalidParameter,
-            format!("`since` time ({}) cannot be after `until` time ({})", seconds(since), seconds(until)),
+            format!(
+                "`since` time ({}) cannot be after `until` time ({})",
+                seconds(since),
+                seconds(until)
+            ),
         ));
     }
     let mut listener = engine.events().listen();
     let kept = std::mem::take(&mut listener.kept);
-    let kept: VecDeque<_> = kept.into_iter().filter(|event| since.is_some_and(|since| event.time_nano >= since.0)).collect();
+    let kept: VecDeque<_> = kept
+        .into_iter()
+        .filter(|event| since.is_some_and(|since| event.time_nano >= since.0))
+        .collect();
     let engine = Arc::clone(engine);
-    let fits = move |event: &EventMessage| fits(&filters, event) && until.is_none_or(|until| event.time_nano <= until.0);
-    let stream = futures_util::stream::unfold((listener, kept, engine), move |(mut listener, mut kept, engine)| {
-        let fits = fits.clone();
-        async move {
-            loop {
-                let event = match kept.pop_front() {
-                    Some(event) => event,
-                    None => engine.next_event(&mut listener, until).await?,
-                };
-                if fits(&event) {
-                    return Some((Ok::<_, std::io::Error>(line(&*event)), (listener, kept, engine)));
+    let fits = move |event: &EventMessage| {
+        fits(&filters, event) && until.is_none_or(|until| event.time_nano <= until.0)
+    };
+    let stream = futures_util::stream::unfold(
+        (listener, kept, engine),
+        move |(mut listener, mut kept, engine)| {
+            let fits = fits.clone();
+            async move {
+                loop {
+                    let event = match kept.pop_front() {
+                        Some(event) => event,
+                        None => engine.next_event(&mut listener, until).await?,
+                    };
+                    if fits(&event) {
+                        return Some((
+                            Ok::<_, std::io::Error>(line(&*event)),
+                            (listener, kept, engine),
+                        ));
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     streaming("application/json", Body::from_stream(stream))
 }
 
 /// Each filter that is named must fit in one of its values.
 fn fits(filters: &Filters, event: &EventMessage) -> bool {
     let attribute = |name: &str| event.actor.attributes.get(name).map_or("", String::as_str);
-    let of = |kind: &str, wanted: &str| event.kind == kind && (event.actor.id == wanted || event.actor.id.starts_with(wanted) && wanted.len() >= 12 || attribute("name") == wanted);
+    let of = |kind: &str, wanted: &str| {
+        event.kind == kind
+            && (event.actor.id == wanted
+                || event.actor.id.starts_with(wanted) && wanted.len() >= 12
+                || attribute("name") == wanted)
+    };
     filters.iter().all(|(name, values)| {
         let mut values = values.iter().map(String::as_str);
         match name.as_str() {
             // A filter by action fits its longer forms, as in `exec_start: …`.
-            "event" => values.any(|value| event.action == value || event.action.split(':').next() == Some(value)),
+            "event" => values.any(|value| {
+                event.action == value || event.action.split(':').next() == Some(value)
+            }),
             "type" => values.any(|value| event.kind == value),
             "scope" => values.any(|value| event.scope == value),
-            "container" | "volume" | "network" | "daemon" | "plugin" => values.any(|value| of(name, value)),
-            "image" => values.any(|value| of("image", value) || attribute("image") == value || attribute("image").split(':').next() == Some(value)),
+            "container" | "volume" | "network" | "daemon" | "plugin" => {
+                values.any(|value| of(name, value))
+            }
+            "image" => values.any(|value| {
+                of("image", value)
+                    || attribute("image") == value
+                    || attribute("image").split(':').next() == Some(value)
+            }),
             "label" => values.all(|value| {
-                let (label, wanted) = value.split_once('=').map_or((value, None), |(label, wanted)| (label, Some(wanted)));
-                event.actor.attributes.get(label).is_some_and(|own| wanted.is_none_or(|wanted| own == wanted))
+                let (label, wanted) = value
+                    .split_once('=')
+                    .map_or((value, None), |(label, wanted)| (label, Some(wanted)));
+                event
+                    .actor
+                    .attributes
+                    .get(label)
+                    .is_some_and(|own| wanted.is_none_or(|wanted| own == wanted))
             }),
             _ => false,
         }

@@ -15,7 +15,9 @@ pub(super) async fn answer(engine: &Engine, mut call: Call) -> Answer {
         }
         "volume_inspect" => json(&engine.inspect_volume(&call.name).await?),
         "volume_delete" => {
-            engine.remove_volume(&call.name, call.query.flag("force")).await?;
+            engine
+                .remove_volume(&call.name, call.query.flag("force"))
+                .await?;
             no_content()
         }
         "volume_prune" => json(&engine.prune_volumes(&call.query.filters()?).await?),

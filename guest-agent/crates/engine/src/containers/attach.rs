@@ -43,7 +43,10 @@ impl Engine {
         let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
         match container.state().phase {
             Phase::Paused => {
-                return refuse(format!("container {} is paused, unpause the container before attach", container.id));
+                return refuse(format!(
+                    "container {} is paused, unpause the container before attach",
+                    container.id
+                ));
             }
             Phase::Restarting => {
                 return refuse(format!(

@@ -109,7 +109,10 @@ impl Container {
     }
 
     pub(crate) fn sandbox(&self) -> Option<Arc<Sandbox>> {
-        self.sandbox.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sandbox
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn set_sandbox(&self, sandbox: Option<Sandbox>) {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use docker_api::{ContainerCreateRequest, EndpointSettings};
 use errdefs::{Error, ErrorKind, Result};
 
-use super::{container::Container, log_target::log_target, merge, name, record::ContainerRecord, state::State};
+use super::{
+    container::Container, log_target::log_target, merge, name, record::ContainerRecord,
+    state::State,
+};
 use crate::{
     Engine,
     id::ContainerId,
@@ -37,13 +40,29 @@ impl Engine {
         request: ContainerCreateRequest,
     ) -> Result<Created> {
         let engine = Arc::clone(self);
-        self.to_the_end(async move { engine.create(name.as_deref(), platform.as_deref(), request).await })
-            .await
+        self.to_the_end(async move {
+            engine
+                .create(name.as_deref(), platform.as_deref(), request)
+                .await
+        })
+        .await
     }
 
-    async fn create(&self, name: Option<&str>, platform: Option<&str>, request: ContainerCreateRequest) -> Result<Created> {
-        let ContainerCreateRequest { mut config, mut host_config, networking_config } = request;
-        let name = name.filter(|name| !name.is_empty()).map(name::check).transpose()?;
+    async fn create(
+        &self,
+        name: Option<&str>,
+        platform: Option<&str>,
+        request: ContainerCreateRequest,
+    ) -> Result<Created> {
+        let ContainerCreateRequest {
+            mut config,
+            mut host_config,
+            networking_config,
+        } = request;
+        let name = name
+            .filter(|name| !name.is_empty())
+            .map(name::check)
+            .transpose()?;
         if matches!(host_config.network_mode.as_str(), "" | "default") {
             host_config.network_mode = "bridge".to_owned();
         }
@@ -60,16 +79,21 @@ impl Engine {
         merge::fill_in(&mut config);
         let id = ContainerId::from_random(self.ports.world.random());
         if config.hostname.is_empty() {
-            config.hostname = if host_config.network_mode == "host" || host_config.uts_mode == "host" {
-                self.ports.world.host_name()
-            } else {
-                id.short().to_owned()
-            };
+            config.hostname =
+                if host_config.network_mode == "host" || host_config.uts_mode == "host" {
+                    self.ports.world.host_name()
+                } else {
+                    id.short().to_owned()
+                };
         }
         log_target(&host_config.log_config, &id, &self.ports.store.folder(&id))?;
-        let inherited = self.inherited_mounts(host_config.volumes_from.as_deref().unwrap_or_default())?;
+        let inherited =
+            self.inherited_mounts(host_config.volumes_from.as_deref().unwrap_or_default())?;
         let mounts = spec::mount_points(&config, &host_config, inherited)?;
-        let networks = networks_of(&host_config.network_mode, networking_config.endpoints_config.unwrap_or_default());
+        let networks = networks_of(
+            &host_config.network_mode,
+            networking_config.endpoints_config.unwrap_or_default(),
+        );
         let record = ContainerRecord {
             name: self.take_name(name, &id)?,
             created: self.ports.world.now(),
@@ -113,11 +137,20 @@ impl Engine {
     }
 
     /// Everything on disk, or nothing.
-    async fn make(&self, mut record: ContainerRecord, image: Option<&PickedImage>) -> Result<Arc<Container>> {
+    async fn make(
+        &self,
+        mut record: ContainerRecord,
+        image: Option<&PickedImage>,
+    ) -> Result<Arc<Container>> {
         let mut new_volumes = Vec::new();
-        let made = self.make_on_disk(&mut record, image, &mut new_volumes).await;
+        let made = self
+            .make_on_disk(&mut record, image, &mut new_volumes)
+            .await;
         if let Err(error) = made {
-            for undone in [self.ports.store.remove(&record.id).await, self.ports.rootfs.remove(&record.id).await] {
+            for undone in [
+                self.ports.store.remove(&record.id).await,
+                self.ports.rootfs.remove(&record.id).await,
+            ] {
                 if let Err(error) = undone {
                     tracing::warn!(id = record.id.as_str(), %error, "undo a failed creation");
                 }
@@ -143,7 +176,10 @@ impl Engine {
         for mount in &record.mounts {
             if mount.kind == MountKind::Bind && !mount.create_source {
                 // Refused now, before there is a container.
-                self.ports.host.grant(&mount.source, !mount.read_write, false).await?;
+                self.ports
+                    .host
+                    .grant(&mount.source, !mount.read_write, false)
+                    .await?;
             }
         }
         for mount in &mut record.mounts {
@@ -152,7 +188,10 @@ impl Engine {
             }
         }
         let Some(image) = image else {
-            return Err(Error::new(ErrorKind::InvalidParameter, "no image was named: a container needs one"));
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                "no image was named: a container needs one",
+            ));
         };
         // Two durable writes at a time; what only one of them left is swept when the engine starts.
         let (layer, kept) = futures_util::join!(
@@ -160,7 +199,11 @@ impl Engine {
             self.ports.store.put(record),
         );
         layer.and(kept)?;
-        for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.copy_up) {
+        for mount in record
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind == MountKind::Volume && mount.copy_up)
+        {
             self.fill_volume(record, mount).await?;
         }
         Ok(())

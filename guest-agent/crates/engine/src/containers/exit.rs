@@ -44,7 +44,11 @@ impl Engine {
         if let Err(error) = self.ports.shims.sweep(id, &cgroup).await {
             tracing::error!(%id, %error, "end a container without shim");
         }
-        Exit { code: KILLED, at: self.ports.world.now(), oom_killed: false }
+        Exit {
+            code: KILLED,
+            at: self.ports.world.now(),
+            oom_killed: false,
+        }
     }
 
     /// Takes down what has ended.
@@ -70,7 +74,10 @@ impl Engine {
         self.tell_container(
             container,
             "die",
-            &[("exitCode", exit.code.to_string()), ("execDuration", ran.as_secs().to_string())],
+            &[
+                ("exitCode", exit.code.to_string()),
+                ("execDuration", ran.as_secs().to_string()),
+            ],
         );
         if restarting {
             run.backoff = next_backoff(run.backoff, ran);
@@ -138,7 +145,10 @@ mod tests {
     use super::*;
 
     fn policy(name: &str, maximum_retry_count: i64) -> RestartPolicy {
-        RestartPolicy { name: name.to_owned(), maximum_retry_count }
+        RestartPolicy {
+            name: name.to_owned(),
+            maximum_retry_count,
+        }
     }
 
     #[test]

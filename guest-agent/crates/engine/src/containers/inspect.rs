@@ -45,7 +45,11 @@ impl Engine {
             path: arguments.next().unwrap_or_default(),
             args: arguments.collect(),
             state: shown_state(&container),
-            image: record.image.as_ref().map(ToString::to_string).unwrap_or_default(),
+            image: record
+                .image
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             resolv_conf_path: file("resolv.conf"),
             hostname_path: file("hostname"),
             hosts_path: file("hosts"),
@@ -85,7 +89,14 @@ impl Engine {
             settings.ports = PortMap::new();
         }
         if let Some(bridge) = settings.networks.get("bridge").cloned() {
-            let EndpointSettings { endpoint_id, gateway, ip_address, ip_prefix_len, mac_address, .. } = bridge;
+            let EndpointSettings {
+                endpoint_id,
+                gateway,
+                ip_address,
+                ip_prefix_len,
+                mac_address,
+                ..
+            } = bridge;
             settings.endpoint_id = endpoint_id;
             settings.gateway = gateway;
             settings.ip_address = ip_address;
@@ -101,10 +112,24 @@ impl Engine {
 
 fn shown_state(container: &Container) -> ContainerState {
     let life = container.life();
-    let State { phase, pid, exit_code, oom_killed, error, started, finished, .. } = &life.state;
+    let State {
+        phase,
+        pid,
+        exit_code,
+        oom_killed,
+        error,
+        started,
+        finished,
+        ..
+    } = &life.state;
     use super::state::Phase;
     ContainerState {
-        status: if life.removing { "removing" } else { life.state.word() }.to_owned(),
+        status: if life.removing {
+            "removing"
+        } else {
+            life.state.word()
+        }
+        .to_owned(),
         // A container that waits for its next start counts as running.
         running: life.state.is_running() || *phase == Phase::Restarting,
         paused: *phase == Phase::Paused,
@@ -121,7 +146,10 @@ fn shown_state(container: &Container) -> ContainerState {
 
 /// The mounts, without those of `--tmpfs`, which Docker shows in the settings only.
 pub(super) fn shown_mounts(record: &ContainerRecord) -> Vec<MountPoint> {
-    let shown = record.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs || mount.wish.is_some());
+    let shown = record
+        .mounts
+        .iter()
+        .filter(|mount| mount.kind != MountKind::Tmpfs || mount.wish.is_some());
     shown
         .map(|mount| MountPoint {
             kind: match mount.kind {

@@ -5,7 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use docker_api::inspect::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
 use errdefs::{Error, ErrorKind, Result};
 
-use super::{container::{Container, Life}, inspect::shown_mounts, record::ContainerRecord, state::Phase, status::status};
+use super::{
+    container::{Container, Life},
+    inspect::shown_mounts,
+    record::ContainerRecord,
+    state::Phase,
+    status::status,
+};
 use crate::{Engine, spec};
 
 /// Filters: each name with its values.
@@ -13,10 +19,31 @@ pub type Filters = BTreeMap<String, BTreeSet<String>>;
 
 /// Filters of a list; another name is refused.
 const KNOWN: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
-const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+const STATES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
 
 /// What to list. Docker API: GET /containers/json.
 #[derive(Debug, Clone, Default)]
@@ -42,10 +69,19 @@ impl Engine {
         let names = Names::new(values(filters, "name"))?;
         let bounds = self.bounds(filters)?;
         let ancestors = self.ancestors(filters).await;
-        let mut containers: Vec<_> = self.containers.all().into_iter().map(|container| (container.record(), container)).collect();
-        containers.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created));
+        let mut containers: Vec<_> = self
+            .containers
+            .all()
+            .into_iter()
+            .map(|container| (container.record(), container))
+            .collect();
+        containers.sort_by_key(|(record, _)| std::cmp::Reverse(record.created));
         let asks_states = filters.contains_key("status") || filters.contains_key("exited");
-        let all = options.all || options.limit > 0 || asks_states || filters.contains_key("before") || filters.contains_key("since");
+        let all = options.all
+            || options.limit > 0
+            || asks_states
+            || filters.contains_key("before")
+            || filters.contains_key("since");
         let now = self.ports.world.now();
         let mut shown = Vec::new();
         for (record, container) in containers {
@@ -57,7 +93,12 @@ impl Engine {
             if !fits(filters, &record, &life) || !self.fits_networks(filters, &container) {
                 continue;
             }
-            if !ancestors.is_empty() && !record.image.as_ref().is_some_and(|image| ancestors.contains(image.as_str())) {
+            if !ancestors.is_empty()
+                && !record
+                    .image
+                    .as_ref()
+                    .is_some_and(|image| ancestors.contains(image.as_str()))
+            {
                 continue;
             }
             shown.push(self.summary(&container, &record, &life, now));
@@ -77,21 +118,40 @@ impl Engine {
         Ok(shown)
     }
 
-    fn summary(&self, container: &Container, record: &ContainerRecord, life: &Life, now: crate::ports::world::Timestamp) -> ContainerSummary {
+    fn summary(
+        &self,
+        container: &Container,
+        record: &ContainerRecord,
+        life: &Life,
+        now: crate::ports::world::Timestamp,
+    ) -> ContainerSummary {
         let settings = self.network_settings(container);
         ContainerSummary {
             id: record.id.to_string(),
             names: vec![format!("/{}", record.name)],
             image: record.image_label().to_owned(),
-            image_id: record.image.as_ref().map(ToString::to_string).unwrap_or_default(),
+            image_id: record
+                .image
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             command: command(&spec::arguments(&record.config)),
             created: record.created.0.div_euclid(1_000_000_000),
             ports: ports(&settings.ports, record),
             labels: record.config.labels.clone().unwrap_or_default(),
-            state: if life.removing { "removing" } else { life.state.word() }.to_owned(),
+            state: if life.removing {
+                "removing"
+            } else {
+                life.state.word()
+            }
+            .to_owned(),
             status: status(life, now),
-            host_config: SummaryHostConfig { network_mode: record.host.network_mode.clone() },
-            network_settings: SummaryNetworks { networks: settings.networks },
+            host_config: SummaryHostConfig {
+                network_mode: record.host.network_mode.clone(),
+            },
+            network_settings: SummaryNetworks {
+                networks: settings.networks,
+            },
             mounts: shown_mounts(record),
             ..ContainerSummary::default()
         }
@@ -100,10 +160,14 @@ impl Engine {
     /// What `before` and `since` allow.
     fn bounds(&self, filters: &Filters) -> Result<Bounds> {
         let created = |name: &str| -> Result<Vec<i64>> {
-            let found = values(filters, name).map(|value| self.containers.find(value).map(|c| c.record().created.0));
+            let found = values(filters, name)
+                .map(|value| self.containers.find(value).map(|c| c.record().created.0));
             found.collect()
         };
-        Ok(Bounds { before: created("before")?.into_iter().min(), since: created("since")?.into_iter().max() })
+        Ok(Bounds {
+            before: created("before")?.into_iter().min(),
+            since: created("since")?.into_iter().max(),
+        })
     }
 
     /// Image ids the `ancestor` filter asks for; an unknown image is asked for in vain.
@@ -119,9 +183,16 @@ impl Engine {
     }
 
     fn fits_networks(&self, filters: &Filters, container: &Container) -> bool {
-        let Some(wanted) = filters.get("network") else { return true };
+        let Some(wanted) = filters.get("network") else {
+            return true;
+        };
         let settings = self.network_settings(container);
-        wanted.iter().any(|wanted| settings.networks.iter().any(|(name, end)| name == wanted || end.network_id == *wanted))
+        wanted.iter().any(|wanted| {
+            settings
+                .networks
+                .iter()
+                .any(|(name, end)| name == wanted || end.network_id == *wanted)
+        })
     }
 }
 
@@ -132,7 +203,8 @@ struct Bounds {
 
 impl Bounds {
     fn contains(&self, record: &ContainerRecord) -> bool {
-        self.before.is_none_or(|before| record.created.0 < before) && self.since.is_none_or(|since| record.created.0 > since)
+        self.before.is_none_or(|before| record.created.0 < before)
+            && self.since.is_none_or(|since| record.created.0 > since)
     }
 }
 
@@ -142,18 +214,26 @@ struct Names(Vec<regex_lite::Regex>);
 impl Names {
     fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<Self> {
         let compiled = patterns.map(|pattern| {
-            regex_lite::Regex::new(pattern).map_err(|error| invalid(format!("invalid filter 'name={pattern}': {error}")))
+            regex_lite::Regex::new(pattern)
+                .map_err(|error| invalid(format!("invalid filter 'name={pattern}': {error}")))
         });
         compiled.collect::<Result<_>>().map(Self)
     }
 
     fn matches(&self, name: &str) -> bool {
         let slashed = format!("/{name}");
-        self.0.is_empty() || self.0.iter().any(|pattern| pattern.is_match(name) || pattern.is_match(&slashed))
+        self.0.is_empty()
+            || self
+                .0
+                .iter()
+                .any(|pattern| pattern.is_match(name) || pattern.is_match(&slashed))
     }
 }
 
-pub(crate) fn values<'a>(filters: &'a Filters, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+pub(crate) fn values<'a>(
+    filters: &'a Filters,
+    name: &str,
+) -> impl Iterator<Item = &'a str> + use<'a> {
     filters.get(name).into_iter().flatten().map(String::as_str)
 }
 
@@ -169,7 +249,9 @@ fn check(filters: &Filters) -> Result<()> {
     }
     for value in values(filters, "exited") {
         if value.parse::<i32>().is_err() {
-            return Err(invalid(format!("invalid filter 'exited={value}': want an exit code")));
+            return Err(invalid(format!(
+                "invalid filter 'exited={value}': want an exit code"
+            )));
         }
     }
     Ok(())
@@ -192,17 +274,43 @@ fn invalid(message: String) -> Error {
 
 /// Filters that look at the container alone.
 fn fits(filters: &Filters, record: &ContainerRecord, life: &Life) -> bool {
-    let any = |name: &str, fits: &dyn Fn(&str) -> bool| !filters.contains_key(name) || values(filters, name).any(fits);
-    let state = if life.removing { "removing" } else { life.state.word() };
+    let any = |name: &str, fits: &dyn Fn(&str) -> bool| {
+        !filters.contains_key(name) || values(filters, name).any(fits)
+    };
+    let state = if life.removing {
+        "removing"
+    } else {
+        life.state.word()
+    };
     any("id", &|id| record.id.as_str().starts_with(id))
         && any("status", &|wanted| wanted == state)
-        && any("exited", &|code| life.state.phase == Phase::Exited && code.parse() == Ok(life.state.exit_code))
-        && any("volume", &|wanted| record.mounts.iter().any(|mount| mount.name == wanted || mount.destination == wanted || mount.source == wanted))
+        && any("exited", &|code| {
+            life.state.phase == Phase::Exited && code.parse() == Ok(life.state.exit_code)
+        })
+        && any("volume", &|wanted| {
+            record.mounts.iter().any(|mount| {
+                mount.name == wanted || mount.destination == wanted || mount.source == wanted
+            })
+        })
         && any("health", &|wanted| wanted == "none")
         && any("is-task", &|wanted| !matches!(wanted, "1" | "true"))
         && any("isolation", &|_| true)
-        && any("expose", &|wanted| record.config.exposed_ports.iter().flatten().any(|(port, _)| same_port(port, wanted)))
-        && any("publish", &|wanted| record.host.port_bindings.iter().flatten().any(|(port, _)| same_port(port, wanted)))
+        && any("expose", &|wanted| {
+            record
+                .config
+                .exposed_ports
+                .iter()
+                .flatten()
+                .any(|(port, _)| same_port(port, wanted))
+        })
+        && any("publish", &|wanted| {
+            record
+                .host
+                .port_bindings
+                .iter()
+                .flatten()
+                .any(|(port, _)| same_port(port, wanted))
+        })
         && labels_fit(filters, "label", record.config.labels.as_ref())
 }
 
@@ -211,24 +319,38 @@ fn same_port(port: &str, wanted: &str) -> bool {
     let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let (number, own) = port.split_once('/').unwrap_or((port, "tcp"));
-    match (number.parse::<u16>(), first.parse::<u16>(), last.parse::<u16>()) {
+    match (
+        number.parse::<u16>(),
+        first.parse::<u16>(),
+        last.parse::<u16>(),
+    ) {
         (Ok(number), Ok(first), Ok(last)) => own == protocol && (first..=last).contains(&number),
         _ => false,
     }
 }
 
 /// Every label filter (`name` or `name=value`) must fit.
-pub(crate) fn labels_fit(filters: &Filters, filter: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+pub(crate) fn labels_fit(
+    filters: &Filters,
+    filter: &str,
+    labels: Option<&BTreeMap<String, String>>,
+) -> bool {
     values(filters, filter).all(|wanted| {
-        let (name, value) = wanted.split_once('=').map_or((wanted, None), |(name, value)| (name, Some(value)));
-        labels.and_then(|labels| labels.get(name)).is_some_and(|own| value.is_none_or(|value| own == value))
+        let (name, value) = wanted
+            .split_once('=')
+            .map_or((wanted, None), |(name, value)| (name, Some(value)));
+        labels
+            .and_then(|labels| labels.get(name))
+            .is_some_and(|own| value.is_none_or(|value| own == value))
     })
 }
 
 /// The command as one line; an argument with a space or a quote is put in quotes.
 fn command(arguments: &[String]) -> String {
     let quoted = arguments.iter().enumerate().map(|(place, argument)| {
-        if place > 0 && (argument.contains(' ') || argument.contains('"') || argument.contains('\'')) {
+        if place > 0
+            && (argument.contains(' ') || argument.contains('"') || argument.contains('\''))
+        {
             format!("'{}'", argument.replace('\'', "'\\''"))
         } else {
             argument.clone()
@@ -239,12 +361,26 @@ fn command(arguments: &[String]) -> String {
 
 fn ports(published: &docker_api::PortMap, record: &ContainerRecord) -> Vec<Port> {
     let mut ports = BTreeSet::new();
-    let exposed = record.config.exposed_ports.iter().flatten().map(|(port, _)| (port, &None));
+    let exposed = record
+        .config
+        .exposed_ports
+        .iter()
+        .flatten()
+        .map(|(port, _)| (port, &None));
     let none_published = published.is_empty();
-    for (port, ends) in published.iter().chain(exposed.filter(|_| none_published && record.host.network_mode != "host")) {
+    for (port, ends) in published
+        .iter()
+        .chain(exposed.filter(|_| none_published && record.host.network_mode != "host"))
+    {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
-        let Ok(private_port) = number.parse() else { continue };
-        let unpublished = Port { private_port, kind: kind.to_owned(), ..Port::default() };
+        let Ok(private_port) = number.parse() else {
+            continue;
+        };
+        let unpublished = Port {
+            private_port,
+            kind: kind.to_owned(),
+            ..Port::default()
+        };
         let Some(ends) = ends.as_ref().filter(|ends| !ends.is_empty()) else {
             ports.insert(unpublished);
             continue;
@@ -267,7 +403,10 @@ mod tests {
     fn filters(pairs: &[(&str, &str)]) -> Filters {
         let mut filters = Filters::new();
         for (name, value) in pairs {
-            filters.entry((*name).to_owned()).or_default().insert((*value).to_owned());
+            filters
+                .entry((*name).to_owned())
+                .or_default()
+                .insert((*value).to_owned());
         }
         filters
     }
@@ -292,7 +431,10 @@ mod tests {
 
     #[test]
     fn labels_must_all_fit() {
-        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned()), ("c".to_owned(), String::new())]);
+        let labels = BTreeMap::from([
+            ("a".to_owned(), "b".to_owned()),
+            ("c".to_owned(), String::new()),
+        ]);
         let fit = |pairs| labels_fit(&filters(pairs), "label", Some(&labels));
         assert!(fit(&[("label", "a=b"), ("label", "c")]));
         assert!(!fit(&[("label", "a=x")]));

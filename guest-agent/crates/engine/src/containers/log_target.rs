@@ -12,7 +12,18 @@ const NOT_YET: &[&str] = &[
     "local", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs",
 ];
 /// Options of json-file; the last four only shape what other programs read.
-const OPTIONS: &[&str] = &["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"];
+const OPTIONS: &[&str] = &[
+    "max-size",
+    "max-file",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+    "mode",
+    "max-buffer-size",
+];
 
 /// The target of a container whose folder is `folder`.
 ///
@@ -24,7 +35,9 @@ pub(crate) fn log_target(config: &LogConfig, id: &ContainerId, folder: &Path) ->
         "" | "json-file" => json_file(config, id, folder),
         driver if NOT_YET.contains(&driver) => Err(Error::new(
             ErrorKind::NotImplemented,
-            format!("log driver {driver} is not implemented by this version of Berth: use json-file or none"),
+            format!(
+                "log driver {driver} is not implemented by this version of Berth: use json-file or none"
+            ),
         )),
         driver => Err(invalid(format!(
             "error looking up logging plugin {driver}: plugin \"{driver}\" not found"
@@ -33,7 +46,11 @@ pub(crate) fn log_target(config: &LogConfig, id: &ContainerId, folder: &Path) ->
 }
 
 fn json_file(config: &LogConfig, id: &ContainerId, folder: &Path) -> Result<LogTarget> {
-    if let Some(unknown) = config.config.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
+    if let Some(unknown) = config
+        .config
+        .keys()
+        .find(|name| !OPTIONS.contains(&name.as_str()))
+    {
         return Err(invalid(format!(
             "unknown log opt '{unknown}' for json-file log driver"
         )));
@@ -41,14 +58,22 @@ fn json_file(config: &LogConfig, id: &ContainerId, folder: &Path) -> Result<LogT
     let max_size_bytes = match config.config.get("max-size").map(String::as_str) {
         None | Some("" | "-1") => None,
         Some(text) => Some(parse_size(text).filter(|size| *size > 0).ok_or_else(|| {
-            invalid(format!("invalid value for max-size: '{text}': want a number of bytes with k, m or g"))
+            invalid(format!(
+                "invalid value for max-size: '{text}': want a number of bytes with k, m or g"
+            ))
         })?),
     };
     let max_files = match config.config.get("max-file") {
         None => 1,
-        Some(text) => text.parse().ok().filter(|files| *files >= 1).ok_or_else(|| {
-            invalid(format!("invalid value for max-file: '{text}': want a number from 1 on"))
-        })?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|files| *files >= 1)
+            .ok_or_else(|| {
+                invalid(format!(
+                    "invalid value for max-file: '{text}': want a number from 1 on"
+                ))
+            })?,
     };
     if max_files > 1 && max_size_bytes.is_none() {
         return Err(invalid("max-file cannot be used without max-size"));
@@ -67,7 +92,9 @@ fn invalid(message: impl Into<String>) -> Error {
 /// `10m`, `10MB`, `10MiB`, `0.5g`: all in powers of 1024, as Docker reads memory sizes.
 fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let shift = match unit.trim().trim_end_matches('b').trim_end_matches('i') {
         "" => 0,
@@ -81,11 +108,23 @@ fn parse_size(text: &str) -> Option<u64> {
         return whole.checked_mul(1 << shift);
     }
     let (whole, fraction) = number.split_once('.')?;
-    let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
-    let digits = u32::try_from(fraction.len()).ok().filter(|digits| *digits <= 6)?;
-    let part = if fraction.is_empty() { 0 } else { fraction.parse::<u64>().ok()? };
+    let whole = if whole.is_empty() {
+        0
+    } else {
+        whole.parse::<u64>().ok()?
+    };
+    let digits = u32::try_from(fraction.len())
+        .ok()
+        .filter(|digits| *digits <= 6)?;
+    let part = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse::<u64>().ok()?
+    };
     let unit = 1u64 << shift;
-    whole.checked_mul(unit)?.checked_add(part.checked_mul(unit)? / 10u64.pow(digits))
+    whole
+        .checked_mul(unit)?
+        .checked_add(part.checked_mul(unit)? / 10u64.pow(digits))
 }
 
 #[cfg(test)]
@@ -95,14 +134,22 @@ mod tests {
     fn target(driver: &str, options: &[(&str, &str)]) -> Result<LogTarget> {
         let config = LogConfig {
             driver: driver.to_owned(),
-            config: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            config: options
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         };
         log_target(&config, &ContainerId::from_random([1; 32]), Path::new("/c"))
     }
 
     #[test]
     fn sizes_and_files_are_read() {
-        let Ok(LogTarget::JsonFile { max_size_bytes, max_files, path }) = target("json-file", &[("max-size", "0.5m"), ("max-file", "3")]) else {
+        let Ok(LogTarget::JsonFile {
+            max_size_bytes,
+            max_files,
+            path,
+        }) = target("json-file", &[("max-size", "0.5m"), ("max-file", "3")])
+        else {
             panic!("refused")
         };
         assert_eq!((max_size_bytes, max_files), (Some(512 << 10), 3));
@@ -116,10 +163,26 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (driver, options, text) in [
-            ("nope", vec![], "error looking up logging plugin nope: plugin \"nope\" not found"),
-            ("json-file", vec![("bogus", "1")], "unknown log opt 'bogus' for json-file log driver"),
-            ("json-file", vec![("max-file", "2")], "max-file cannot be used without max-size"),
-            ("syslog", vec![], "log driver syslog is not implemented by this version of Berth: use json-file or none"),
+            (
+                "nope",
+                vec![],
+                "error looking up logging plugin nope: plugin \"nope\" not found",
+            ),
+            (
+                "json-file",
+                vec![("bogus", "1")],
+                "unknown log opt 'bogus' for json-file log driver",
+            ),
+            (
+                "json-file",
+                vec![("max-file", "2")],
+                "max-file cannot be used without max-size",
+            ),
+            (
+                "syslog",
+                vec![],
+                "log driver syslog is not implemented by this version of Berth: use json-file or none",
+            ),
         ] {
             assert_eq!(target(driver, &options).unwrap_err().message(), text);
         }

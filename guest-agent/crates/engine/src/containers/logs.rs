@@ -16,7 +16,11 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`; `InvalidParameter` when no stream was chosen; `NotImplemented` for a log that cannot be read.
-    pub async fn container_logs(&self, reference: &str, mut query: LogQuery) -> Result<(bool, BoxStream<Result<LogEntry>>)> {
+    pub async fn container_logs(
+        &self,
+        reference: &str,
+        mut query: LogQuery,
+    ) -> Result<(bool, BoxStream<Result<LogEntry>>)> {
         let container = self.containers.find(reference)?;
         if !(query.stdout || query.stderr) {
             return Err(Error::new(
@@ -28,17 +32,27 @@ impl Engine {
         let mut life = container.watch();
         let (ends, running) = {
             let life = life.borrow_and_update();
-            (life.ends, life.state.is_running() || life.state.phase == super::state::Phase::Restarting)
+            (
+                life.ends,
+                life.state.is_running() || life.state.phase == super::state::Phase::Restarting,
+            )
         };
         query.follow &= running;
         let ended = Box::pin(async move {
             // A restart goes on in the same log: only the last end counts.
             let over = |life: &super::container::Life| {
-                life.removed || life.ends != ends && !life.state.is_running() && life.state.phase != super::state::Phase::Restarting
+                life.removed
+                    || life.ends != ends
+                        && !life.state.is_running()
+                        && life.state.phase != super::state::Phase::Restarting
             };
             let _ = life.wait_for(over).await;
         });
-        let target = log_target(&record.host.log_config, &record.id, &self.ports.store.folder(&record.id))?;
+        let target = log_target(
+            &record.host.log_config,
+            &record.id,
+            &self.ports.store.folder(&record.id),
+        )?;
         let entries = self.ports.logs.read(&target, query, ended).await?;
         Ok((record.tty(), entries))
     }

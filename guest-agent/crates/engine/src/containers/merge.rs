@@ -12,7 +12,11 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageConfiguration) {
     if config.user.is_empty() {
         config.user = image.user().clone().unwrap_or_default();
     }
-    if let Some(ports) = image.exposed_ports().as_ref().filter(|ports| !ports.is_empty()) {
+    if let Some(ports) = image
+        .exposed_ports()
+        .as_ref()
+        .filter(|ports| !ports.is_empty())
+    {
         let exposed = config.exposed_ports.get_or_insert_default();
         for port in ports {
             exposed.entry(with_protocol(port)).or_insert(Empty {});
@@ -36,7 +40,11 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageConfiguration) {
     if config.working_dir.is_empty() {
         config.working_dir = image.working_dir().clone().unwrap_or_default();
     }
-    if let Some(volumes) = image.volumes().as_ref().filter(|volumes| !volumes.is_empty()) {
+    if let Some(volumes) = image
+        .volumes()
+        .as_ref()
+        .filter(|volumes| !volumes.is_empty())
+    {
         let wanted = config.volumes.get_or_insert_default();
         for volume in volumes {
             wanted.entry(volume.clone()).or_insert(Empty {});
@@ -136,7 +144,10 @@ mod tests {
         };
         merge(&mut config, &image());
         assert_eq!(config.entrypoint.unwrap(), ["/mine"]);
-        assert_eq!(config.cmd, None, "another entrypoint does not get the image's arguments");
+        assert_eq!(
+            config.cmd, None,
+            "another entrypoint does not get the image's arguments"
+        );
         assert_eq!(config.env.unwrap(), ["A=mine", "PATH=/bin"]);
         assert_eq!(config.labels.unwrap()["a"], "mine");
         let mut config = ContainerConfig {
@@ -144,6 +155,9 @@ mod tests {
             ..ContainerConfig::default()
         };
         merge(&mut config, &image());
-        assert_eq!((config.entrypoint.unwrap(), config.cmd.unwrap()), (vec!["/entry".to_owned()], vec!["x".to_owned()]));
+        assert_eq!(
+            (config.entrypoint.unwrap(), config.cmd.unwrap()),
+            (vec!["/entry".to_owned()], vec!["x".to_owned()])
+        );
     }
 }

@@ -21,7 +21,10 @@ impl Engine {
             if !matches!(mode, "ro" | "rw") {
                 return Err(invalid(format!("invalid mode: {mode}")));
             }
-            let container = self.containers.find(reference).map_err(|error| invalid(error.message()))?;
+            let container = self
+                .containers
+                .find(reference)
+                .map_err(|error| invalid(error.message()))?;
             for mount in &container.record().mounts {
                 if mount.kind == MountKind::Tmpfs {
                     continue;
@@ -38,7 +41,11 @@ impl Engine {
     }
 
     /// Makes a mount's volume unless it is there, and fills in what the mount did not know of it.
-    pub(super) async fn ensure_volume(&self, mount: &mut MountPoint, new: &mut Vec<String>) -> Result<()> {
+    pub(super) async fn ensure_volume(
+        &self,
+        mount: &mut MountPoint,
+        new: &mut Vec<String>,
+    ) -> Result<()> {
         if !mount.subpath.is_empty() {
             return Err(Error::new(
                 ErrorKind::NotImplemented,
@@ -65,19 +72,31 @@ impl Engine {
         mount.source = volume.mountpoint.to_string_lossy().into_owned();
         if is_new {
             new.push(mount.name.clone());
-            self.tell("volume", "create", &mount.name, &[("driver", &mount.driver)]);
+            self.tell(
+                "volume",
+                "create",
+                &mount.name,
+                &[("driver", &mount.driver)],
+            );
         }
         Ok(())
     }
 
     /// The mounts with their places on this machine. What was mounted for it is told to `run` as it happens.
-    pub(super) async fn resolve_mounts(&self, record: &ContainerRecord, run: &mut Run) -> Result<Vec<MountPoint>> {
+    pub(super) async fn resolve_mounts(
+        &self,
+        record: &ContainerRecord,
+        run: &mut Run,
+    ) -> Result<Vec<MountPoint>> {
         let mut resolved = record.mounts.clone();
         for mount in &mut resolved {
             let place = match mount.kind {
                 MountKind::Tmpfs => continue,
                 MountKind::Bind => {
-                    self.ports.host.grant(&mount.source, !mount.read_write, mount.create_source).await?
+                    self.ports
+                        .host
+                        .grant(&mount.source, !mount.read_write, mount.create_source)
+                        .await?
                 }
                 MountKind::Volume => {
                     let place = self.ports.volumes.mount(&mount.name).await?;
@@ -109,7 +128,12 @@ impl Engine {
             if let Err(error) = self.ports.volumes.unmount(&volume).await {
                 tracing::warn!(volume, %error, "unmount a volume");
             }
-            self.tell("volume", "unmount", &volume, &[("container", record.id.as_str()), ("driver", "local")]);
+            self.tell(
+                "volume",
+                "unmount",
+                &volume,
+                &[("container", record.id.as_str()), ("driver", "local")],
+            );
         }
     }
 }

@@ -3,20 +3,79 @@
 use errdefs::{Error, ErrorKind, Result};
 
 const QUALITIES: &[&str] = &[
-    "able", "agile", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "civil", "clear", "clever",
-    "crisp", "curious", "daring", "deft", "eager", "early", "fair", "famous", "fluent", "frank", "fresh", "gentle",
-    "glad", "golden", "grand", "happy", "hardy", "honest", "humble", "ideal", "jolly", "keen", "kind", "lively",
-    "loyal", "lucid", "merry", "mild", "modest", "neat", "nimble", "noble", "patient", "placid", "polite", "proud",
-    "quick", "quiet", "rapid", "ready", "serene", "sharp", "silent", "smart", "steady", "sunny", "swift", "tidy",
+    "able", "agile", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "civil",
+    "clear", "clever", "crisp", "curious", "daring", "deft", "eager", "early", "fair", "famous",
+    "fluent", "frank", "fresh", "gentle", "glad", "golden", "grand", "happy", "hardy", "honest",
+    "humble", "ideal", "jolly", "keen", "kind", "lively", "loyal", "lucid", "merry", "mild",
+    "modest", "neat", "nimble", "noble", "patient", "placid", "polite", "proud", "quick", "quiet",
+    "rapid", "ready", "serene", "sharp", "silent", "smart", "steady", "sunny", "swift", "tidy",
     "vivid", "warm", "wise", "witty",
 ];
 const THINGS: &[&str] = &[
-    "anchor", "barge", "bay", "beacon", "boat", "bow", "breeze", "bridge", "brig", "buoy", "cabin", "canal",
-    "canoe", "cape", "captain", "cargo", "clipper", "coast", "cove", "crane", "crew", "current", "cutter", "deck",
-    "delta", "dinghy", "dock", "dory", "ferry", "fjord", "fleet", "galley", "gull", "harbor", "helm", "hull",
-    "island", "jetty", "kayak", "keel", "ketch", "lagoon", "lantern", "lighthouse", "mast", "mooring", "oar",
-    "ocean", "pier", "pilot", "port", "quay", "raft", "reef", "rigging", "rudder", "sail", "schooner", "shore",
-    "sloop", "strait", "tide", "wave", "wharf",
+    "anchor",
+    "barge",
+    "bay",
+    "beacon",
+    "boat",
+    "bow",
+    "breeze",
+    "bridge",
+    "brig",
+    "buoy",
+    "cabin",
+    "canal",
+    "canoe",
+    "cape",
+    "captain",
+    "cargo",
+    "clipper",
+    "coast",
+    "cove",
+    "crane",
+    "crew",
+    "current",
+    "cutter",
+    "deck",
+    "delta",
+    "dinghy",
+    "dock",
+    "dory",
+    "ferry",
+    "fjord",
+    "fleet",
+    "galley",
+    "gull",
+    "harbor",
+    "helm",
+    "hull",
+    "island",
+    "jetty",
+    "kayak",
+    "keel",
+    "ketch",
+    "lagoon",
+    "lantern",
+    "lighthouse",
+    "mast",
+    "mooring",
+    "oar",
+    "ocean",
+    "pier",
+    "pilot",
+    "port",
+    "quay",
+    "raft",
+    "reef",
+    "rigging",
+    "rudder",
+    "sail",
+    "schooner",
+    "shore",
+    "sloop",
+    "strait",
+    "tide",
+    "wave",
+    "wharf",
 ];
 
 /// Checks a name a client gave; the slash it may begin with is taken off.
@@ -37,9 +96,7 @@ pub(crate) fn check(name: &str) -> Result<&str> {
     } else {
         Err(Error::new(
             ErrorKind::InvalidParameter,
-            format!(
-                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-            ),
+            format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
         ))
     }
 }
@@ -51,7 +108,10 @@ pub(crate) fn make_up(random: [u8; 32], attempt: u32) -> String {
     if attempt == 0 {
         format!("{quality}_{thing}")
     } else {
-        format!("{quality}_{thing}{}", u16::from_le_bytes([random[2], random[3]]))
+        format!(
+            "{quality}_{thing}{}",
+            u16::from_le_bytes([random[2], random[3]])
+        )
     }
 }
 
@@ -66,7 +126,12 @@ mod tests {
         }
         for bad in ["", "/", "a", "-bad", "_x", "a/b", "a b", "ä1"] {
             let error = check(bad).unwrap_err();
-            assert!(error.message().starts_with(&format!("Invalid container name ({bad})")), "{error}");
+            assert!(
+                error
+                    .message()
+                    .starts_with(&format!("Invalid container name ({bad})")),
+                "{error}"
+            );
         }
     }
 

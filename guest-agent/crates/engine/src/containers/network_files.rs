@@ -20,13 +20,23 @@ pub(crate) fn hosts(record: &ContainerRecord, sandbox: Option<&Sandbox>, ipv6: b
         text.push_str("::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
     }
     let gateway = sandbox.and_then(|sandbox| {
-        sandbox.endpoints.iter().map(|(_, end)| end.gateway.as_str()).find(|gateway| !gateway.is_empty())
+        sandbox
+            .endpoints
+            .iter()
+            .map(|(_, end)| end.gateway.as_str())
+            .find(|gateway| !gateway.is_empty())
     });
     for entry in record.host.extra_hosts.iter().flatten() {
         // The CLI writes `name:address`, others `name=address`.
-        let Some((name, address)) = entry.split_once(['=', ':']) else { continue };
+        let Some((name, address)) = entry.split_once(['=', ':']) else {
+            continue;
+        };
         let address = address.trim_start_matches('[').trim_end_matches(']');
-        let address = if address == "host-gateway" { gateway.unwrap_or("127.0.0.1") } else { address };
+        let address = if address == "host-gateway" {
+            gateway.unwrap_or("127.0.0.1")
+        } else {
+            address
+        };
         let _ = writeln!(text, "{address}\t{name}");
     }
     let (host, domain) = (&record.config.hostname, &record.config.domainname);
@@ -46,20 +56,38 @@ pub(crate) fn hosts(record: &ContainerRecord, sandbox: Option<&Sandbox>, ipv6: b
 }
 
 /// `/etc/resolv.conf`: the user's settings over the machine's, without servers that only the machine itself can reach.
-pub(crate) fn resolv_conf(record: &ContainerRecord, machine: &str, servers: &[IpAddr], own_network: bool) -> String {
+pub(crate) fn resolv_conf(
+    record: &ContainerRecord,
+    machine: &str,
+    servers: &[IpAddr],
+    own_network: bool,
+) -> String {
     let host = &record.host;
-    let lines = || machine.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    let lines = || {
+        machine
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with(['#', ';']))
+    };
     let words = |key: &str| -> Vec<String> {
         lines()
-            .filter_map(|line| line.strip_prefix(key).filter(|rest| rest.starts_with([' ', '\t'])))
-            .flat_map(|rest| rest.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|line| {
+                line.strip_prefix(key)
+                    .filter(|rest| rest.starts_with([' ', '\t']))
+            })
+            .flat_map(|rest| {
+                rest.split_ascii_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
             .collect()
     };
     let given = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
     let mut name_servers = given(&host.dns).unwrap_or_else(|| {
         if servers.is_empty() {
             let all = words("nameserver").into_iter();
-            all.filter(|server| !own_network || !is_loopback(server)).collect()
+            all.filter(|server| !own_network || !is_loopback(server))
+                .collect()
         } else {
             servers.iter().map(ToString::to_string).collect()
         }
@@ -85,7 +113,8 @@ pub(crate) fn resolv_conf(record: &ContainerRecord, machine: &str, servers: &[Ip
 
 fn is_loopback(server: &str) -> bool {
     let bare = server.split('%').next().unwrap_or_default();
-    bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare.parse::<IpAddr>()
+        .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -100,9 +129,13 @@ mod tests {
 
     #[test]
     fn a_server_on_the_machines_own_loopback_is_left_out() {
-        let machine = "# x\nnameserver 127.0.0.53\nnameserver 192.0.2.9\nsearch a b\noptions edns0\n";
+        let machine =
+            "# x\nnameserver 127.0.0.53\nnameserver 192.0.2.9\nsearch a b\noptions edns0\n";
         let text = resolv_conf(&record(), machine, &[], true);
-        assert!(text.ends_with("\nnameserver 192.0.2.9\nsearch a b\noptions edns0\n"), "{text}");
+        assert!(
+            text.ends_with("\nnameserver 192.0.2.9\nsearch a b\noptions edns0\n"),
+            "{text}"
+        );
         let text = resolv_conf(&record(), "nameserver 127.0.0.53\n", &[], true);
         assert!(text.contains("nameserver 8.8.8.8\n"), "{text}");
         let text = resolv_conf(&record(), "nameserver 127.0.0.53\n", &[], false);
@@ -134,6 +167,9 @@ mod tests {
             dns: vec![],
         };
         let text = hosts(&record, Some(&sandbox), false);
-        assert_eq!(text, "127.0.0.1\tlocalhost\n192.0.2.2\tpeer\n2001:db8::1\tsix\n172.17.0.2\tme\n");
+        assert_eq!(
+            text,
+            "127.0.0.1\tlocalhost\n192.0.2.2\tpeer\n2001:db8::1\tsix\n172.17.0.2\tme\n"
+        );
     }
 }

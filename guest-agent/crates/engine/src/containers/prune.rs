@@ -23,19 +23,43 @@ impl Engine {
         let mut pruned = ContainersPruned::default();
         for container in self.containers.all() {
             let (record, life) = (container.record(), container.life());
-            let idle = matches!(life.state.phase, Phase::Created | Phase::Exited | Phase::Dead) && !life.removing;
+            let idle = matches!(
+                life.state.phase,
+                Phase::Created | Phase::Exited | Phase::Dead
+            ) && !life.removing;
             let labels = record.config.labels.as_ref();
             let unwanted = filters.contains_key("label!") && labels_fit(filters, "label!", labels);
-            if !idle || unwanted || !labels_fit(filters, "label", labels) || until.is_some_and(|until| record.created >= until) {
+            if !idle
+                || unwanted
+                || !labels_fit(filters, "label", labels)
+                || until.is_some_and(|until| record.created >= until)
+            {
                 continue;
             }
-            let size = self.ports.rootfs.usage(&record.id).await.map_or(0, |(own, _)| own);
-            if self.remove_container(record.id.as_str(), RemoveOptions::default()).await.is_ok() {
-                pruned.containers_deleted.get_or_insert_default().push(record.id.to_string());
+            let size = self
+                .ports
+                .rootfs
+                .usage(&record.id)
+                .await
+                .map_or(0, |(own, _)| own);
+            if self
+                .remove_container(record.id.as_str(), RemoveOptions::default())
+                .await
+                .is_ok()
+            {
+                pruned
+                    .containers_deleted
+                    .get_or_insert_default()
+                    .push(record.id.to_string());
                 pruned.space_reclaimed += size;
             }
         }
-        self.tell("container", "prune", "", &[("reclaimed", &pruned.space_reclaimed.to_string())]);
+        self.tell(
+            "container",
+            "prune",
+            "",
+            &[("reclaimed", &pruned.space_reclaimed.to_string())],
+        );
         Ok(pruned)
     }
 }
@@ -43,9 +67,14 @@ impl Engine {
 /// The moment of an `until` filter.
 pub(crate) fn until(filters: &Filters, now: Timestamp) -> Result<Option<Timestamp>> {
     let mut all = values(filters, "until");
-    let Some(text) = all.next() else { return Ok(None) };
+    let Some(text) = all.next() else {
+        return Ok(None);
+    };
     if all.next().is_some() {
-        return Err(Error::new(ErrorKind::InvalidParameter, "more than one until filter specified"));
+        return Err(Error::new(
+            ErrorKind::InvalidParameter,
+            "more than one until filter specified",
+        ));
     }
     moment(text, now)
         .map(Some)
@@ -65,7 +94,9 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
-        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let unit = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
         let nanoseconds: i64 = match unit {
             "h" => 3_600_000_000_000,
@@ -88,7 +119,10 @@ fn seconds(text: &str) -> Option<Timestamp> {
     }
     let whole: i64 = whole.parse().ok()?;
     let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
-    whole.checked_mul(1_000_000_000)?.checked_add(fraction).map(Timestamp)
+    whole
+        .checked_mul(1_000_000_000)?
+        .checked_add(fraction)
+        .map(Timestamp)
 }
 
 #[cfg(test)]
@@ -100,8 +134,14 @@ mod tests {
         let now = Timestamp(100_000_000_000_000);
         assert_eq!(moment("1.5", now), Some(Timestamp(1_500_000_000)));
         assert_eq!(moment("12", now), Some(Timestamp(12_000_000_000)));
-        assert_eq!(moment("1h1m", now), Some(Timestamp(100_000_000_000_000 - 3_660_000_000_000)));
-        assert_eq!(moment("1970-01-01T00:00:01Z", now), Some(Timestamp(1_000_000_000)));
+        assert_eq!(
+            moment("1h1m", now),
+            Some(Timestamp(100_000_000_000_000 - 3_660_000_000_000))
+        );
+        assert_eq!(
+            moment("1970-01-01T00:00:01Z", now),
+            Some(Timestamp(1_000_000_000))
+        );
         for bad in ["", "x", "1x", "h", "1.0000000001"] {
             assert_eq!(moment(bad, now), None, "{bad}");
         }

@@ -77,8 +77,14 @@ pub(crate) mod tests {
     fn the_cgroup_is_below_its_parent() {
         let mut record = record("a");
         let id = record.id.to_string();
-        assert_eq!(record.cgroup("docker"), std::path::Path::new("/docker").join(&id));
+        assert_eq!(
+            record.cgroup("docker"),
+            std::path::Path::new("/docker").join(&id)
+        );
         record.host.cgroup_parent = "/mine/deep".into();
-        assert_eq!(record.cgroup("docker"), std::path::Path::new("/mine/deep").join(&id));
+        assert_eq!(
+            record.cgroup("docker"),
+            std::path::Path::new("/mine/deep").join(&id)
+        );
     }
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use errdefs::Result;
 
-use super::{container::{Container, Run}, state::Phase};
+use super::{
+    container::{Container, Run},
+    state::Phase,
+};
 use crate::{
     Engine,
     ports::{
@@ -45,9 +48,15 @@ impl Engine {
                     });
                     running.push((container, shim));
                 }
-                Ok(Recovered::Exited(exit)) if container.state().is_running() => ended.push((container, exit)),
+                Ok(Recovered::Exited(exit)) if container.state().is_running() => {
+                    ended.push((container, exit))
+                }
                 Ok(_) if container.state().is_running() => {
-                    let exit = Exit { code: UNKNOWN_CODE, at: self.ports.world.now(), oom_killed: false };
+                    let exit = Exit {
+                        code: UNKNOWN_CODE,
+                        at: self.ports.world.now(),
+                        oom_killed: false,
+                    };
                     self.sweep(&container).await;
                     ended.push((container, exit));
                 }
@@ -57,7 +66,10 @@ impl Engine {
                 }
             }
         }
-        let ids: Vec<_> = running.iter().map(|(container, _)| container.id.clone()).collect();
+        let ids: Vec<_> = running
+            .iter()
+            .map(|(container, _)| container.id.clone())
+            .collect();
         self.ports.networks.recover(&ids).await?;
         for (container, shim) in running {
             self.take_up(&container).await;
@@ -79,10 +91,17 @@ impl Engine {
     async fn take_up(&self, container: &Container) {
         match self.ports.networks.sandbox(&container.id).await {
             Ok(sandbox) => container.set_sandbox(sandbox),
-            Err(error) => tracing::error!(id = container.id.as_str(), %error, "find a container's network again"),
+            Err(error) => {
+                tracing::error!(id = container.id.as_str(), %error, "find a container's network again")
+            }
         }
         let mut run: tokio::sync::MutexGuard<'_, Run> = container.run.lock().await;
-        for mount in container.record().mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
+        for mount in container
+            .record()
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind == MountKind::Volume)
+        {
             match self.ports.volumes.mount(&mount.name).await {
                 Ok(_) => run.volumes.push(mount.name.clone()),
                 Err(error) => tracing::error!(volume = mount.name, %error, "hold a volume again"),
@@ -114,7 +133,9 @@ impl Engine {
         let policy = record.host.restart_policy.name.as_str();
         let again = match state.phase {
             Phase::Restarting => true,
-            Phase::Exited => policy == "always" || policy == "unless-stopped" && !state.stopped_by_user,
+            Phase::Exited => {
+                policy == "always" || policy == "unless-stopped" && !state.stopped_by_user
+            }
             _ => false,
         };
         if again {

@@ -21,7 +21,11 @@ impl Engine {
     ///
     /// # Errors
     /// `Conflict` while it runs, unless by force; while another removal is under way.
-    pub async fn remove_container(self: &Arc<Self>, reference: &str, options: RemoveOptions) -> Result<()> {
+    pub async fn remove_container(
+        self: &Arc<Self>,
+        reference: &str,
+        options: RemoveOptions,
+    ) -> Result<()> {
         let container = self.containers.find(reference)?;
         let (engine, reference) = (Arc::clone(self), reference.to_owned());
         self.to_the_end(async move { engine.remove(&container, &reference, options).await })
@@ -40,7 +44,12 @@ impl Engine {
         }));
     }
 
-    async fn remove(&self, container: &Arc<Container>, reference: &str, options: RemoveOptions) -> Result<()> {
+    async fn remove(
+        &self,
+        container: &Arc<Container>,
+        reference: &str,
+        options: RemoveOptions,
+    ) -> Result<()> {
         let claimed = container.change(|life| !std::mem::replace(&mut life.removing, true));
         if !claimed {
             return Err(Error::new(
@@ -55,18 +64,28 @@ impl Engine {
         removed
     }
 
-    async fn remove_claimed(&self, container: &Arc<Container>, reference: &str, options: RemoveOptions) -> Result<()> {
+    async fn remove_claimed(
+        &self,
+        container: &Arc<Container>,
+        reference: &str,
+        options: RemoveOptions,
+    ) -> Result<()> {
         let life = container.life();
         let running = life.state.is_running() || life.state.phase == Phase::Restarting;
         if running && !options.force {
             let hint = match life.state.phase {
                 Phase::Paused => "container is paused and must be unpaused first",
-                Phase::Restarting => "container is restarting: stop the container before removing or force remove",
+                Phase::Restarting => {
+                    "container is restarting: stop the container before removing or force remove"
+                }
                 _ => "container is running: stop the container before removing or force remove",
             };
             return Err(Error::new(
                 ErrorKind::Conflict,
-                format!("cannot remove container \"{}\": {hint}", reference.trim_start_matches('/')),
+                format!(
+                    "cannot remove container \"{}\": {hint}",
+                    reference.trim_start_matches('/')
+                ),
             ));
         }
         if running {
@@ -74,7 +93,11 @@ impl Engine {
             if life.state.phase != Phase::Restarting {
                 self.kill_and_wait(container, life.ends)
                     .await
-                    .map_err(|error| error.context(format!("cannot remove container \"{reference}\": could not kill")))?;
+                    .map_err(|error| {
+                        error.context(format!(
+                            "cannot remove container \"{reference}\": could not kill"
+                        ))
+                    })?;
             }
         }
         // Whoever starts it or takes it down has finished.
@@ -85,7 +108,10 @@ impl Engine {
         self.containers.remove(&record.id);
         self.containers.release(&record.name, &record.id);
         container.drop_early();
-        for failed in [self.ports.rootfs.remove(&record.id).await, self.ports.shims.forget(&record.id).await] {
+        for failed in [
+            self.ports.rootfs.remove(&record.id).await,
+            self.ports.shims.forget(&record.id).await,
+        ] {
             if let Err(error) = failed {
                 tracing::warn!(id = record.id.as_str(), %error, "clean up after a container");
             }
@@ -100,14 +126,29 @@ impl Engine {
 
     async fn remove_anonymous_volumes(&self, record: &super::record::ContainerRecord) {
         let _nobody_takes_them = self.volumes_in_use.write().await;
-        for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
-            let Ok(volume) = self.ports.volumes.get(&mount.name).await else { continue };
-            if !volume.labels.contains_key(ANONYMOUS) || !self.users_of_volume(&mount.name).is_empty() {
+        for mount in record
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind == MountKind::Volume)
+        {
+            let Ok(volume) = self.ports.volumes.get(&mount.name).await else {
+                continue;
+            };
+            if !volume.labels.contains_key(ANONYMOUS)
+                || !self.users_of_volume(&mount.name).is_empty()
+            {
                 continue;
             }
             match self.ports.volumes.remove(&mount.name).await {
-                Ok(()) => self.tell("volume", "destroy", &mount.name, &[("driver", &volume.driver)]),
-                Err(error) => tracing::warn!(volume = mount.name, %error, "remove an anonymous volume"),
+                Ok(()) => self.tell(
+                    "volume",
+                    "destroy",
+                    &mount.name,
+                    &[("driver", &volume.driver)],
+                ),
+                Err(error) => {
+                    tracing::warn!(volume = mount.name, %error, "remove an anonymous volume")
+                }
             }
         }
     }

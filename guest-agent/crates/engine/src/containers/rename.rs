@@ -26,7 +26,9 @@ impl Engine {
             let _run = container.run.lock().await;
             let mut record = (*container.record()).clone();
             if record.name == new {
-                return Err(invalid("Renaming a container with the same name as its current name"));
+                return Err(invalid(
+                    "Renaming a container with the same name as its current name",
+                ));
             }
             engine
                 .containers

@@ -23,29 +23,45 @@ impl Engine {
     ///
     /// # Errors
     /// `NotModified` when it does not run.
-    pub async fn stop_container(self: &Arc<Self>, reference: &str, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
+    pub async fn stop_container(
+        self: &Arc<Self>,
+        reference: &str,
+        signal: Option<&str>,
+        seconds: Option<i64>,
+    ) -> Result<()> {
         let container = self.containers.find(reference)?;
-        let signal = signal.filter(|signal| !signal.is_empty()).map(parse_signal).transpose()?;
+        let signal = signal
+            .filter(|signal| !signal.is_empty())
+            .map(parse_signal)
+            .transpose()?;
         let state = container.state();
         if !state.is_running() && state.phase != Phase::Restarting {
             return Err(Error::new(ErrorKind::NotModified, "it does not run"));
         }
         let engine = Arc::clone(self);
         self.to_the_end(async move {
-            engine.stop(&container, signal, seconds).await.map_err(|error| {
-                error.context(format!("cannot stop container: {}", container.id))
-            })
+            engine
+                .stop(&container, signal, seconds)
+                .await
+                .map_err(|error| error.context(format!("cannot stop container: {}", container.id)))
         })
         .await
     }
 
-    async fn stop(&self, container: &Container, signal: Option<i32>, seconds: Option<i64>) -> Result<()> {
+    async fn stop(
+        &self,
+        container: &Container,
+        signal: Option<i32>,
+        seconds: Option<i64>,
+    ) -> Result<()> {
         let record = container.record();
         let signal = match signal {
             Some(signal) => signal,
             None => stop_signal(&record.config.stop_signal),
         };
-        let seconds = seconds.or(record.config.stop_timeout).unwrap_or(DEFAULT_STOP_SECONDS);
+        let seconds = seconds
+            .or(record.config.stop_timeout)
+            .unwrap_or(DEFAULT_STOP_SECONDS);
         let mut life = container.watch();
         let since = life.borrow_and_update().ends;
         container.change(|life| life.state.stopped_by_user = true);
@@ -85,7 +101,10 @@ impl Engine {
                 self.thaw(container, &shim).await?;
             }
         }
-        if self.within(KILL_WITHIN, wait_for_end(&mut life, since)).await {
+        if self
+            .within(KILL_WITHIN, wait_for_end(&mut life, since))
+            .await
+        {
             Ok(())
         } else {
             Err(Error::new(
@@ -99,14 +118,21 @@ impl Engine {
     async fn within(&self, bound: Duration, future: impl Future<Output = ()>) -> bool {
         futures_util::pin_mut!(future);
         let bound = self.ports.world.sleep(bound);
-        matches!(futures_util::future::select(future, bound).await, futures_util::future::Either::Left(_))
+        matches!(
+            futures_util::future::select(future, bound).await,
+            futures_util::future::Either::Left(_)
+        )
     }
 
     /// Sends a signal. Docker API: POST /containers/{id}/kill; no signal: SIGKILL, and waits for the end.
     ///
     /// # Errors
     /// `Conflict` when it does not run.
-    pub async fn kill_container(self: &Arc<Self>, reference: &str, signal: Option<&str>) -> Result<()> {
+    pub async fn kill_container(
+        self: &Arc<Self>,
+        reference: &str,
+        signal: Option<&str>,
+    ) -> Result<()> {
         let container = self.containers.find(reference)?;
         let refused = |error: Error| error.context(format!("cannot kill container: {reference}"));
         let signal = match signal.filter(|signal| !signal.is_empty()) {
@@ -160,9 +186,17 @@ impl Engine {
     ///
     /// # Errors
     /// As stop and start, but for what is not modified.
-    pub async fn restart_container(self: &Arc<Self>, reference: &str, signal: Option<&str>, seconds: Option<i64>) -> Result<()> {
+    pub async fn restart_container(
+        self: &Arc<Self>,
+        reference: &str,
+        signal: Option<&str>,
+        seconds: Option<i64>,
+    ) -> Result<()> {
         let container = self.containers.find(reference)?;
-        let signal = signal.filter(|signal| !signal.is_empty()).map(parse_signal).transpose()?;
+        let signal = signal
+            .filter(|signal| !signal.is_empty())
+            .map(parse_signal)
+            .transpose()?;
         let engine = Arc::clone(self);
         let restarted = self.to_the_end(async move {
             let state = container.state();
@@ -176,7 +210,9 @@ impl Engine {
             engine.tell_container(&container, "restart", &[]);
             Ok(())
         });
-        restarted.await.map_err(|error| error.context(format!("Cannot restart container {reference}")))
+        restarted
+            .await
+            .map_err(|error| error.context(format!("Cannot restart container {reference}")))
     }
 
     /// Freezes it. Docker API: POST /containers/{id}/pause.
@@ -192,11 +228,17 @@ impl Engine {
             match container.state().phase {
                 Phase::Running => {}
                 Phase::Paused => return Err(conflict(format!("Container {id} is already paused"))),
-                Phase::Restarting => return Err(conflict(format!("Container {id} is restarting, wait until the container is running"))),
+                Phase::Restarting => {
+                    return Err(conflict(format!(
+                        "Container {id} is restarting, wait until the container is running"
+                    )));
+                }
                 _ => return Err(not_running(&container)),
             }
             let shim = container.shim().ok_or_else(|| not_running(&container))?;
-            shim.pause().await.map_err(|error| error.context(format!("Cannot pause container {id}")))?;
+            shim.pause()
+                .await
+                .map_err(|error| error.context(format!("Cannot pause container {id}")))?;
             container.change(|life| life.state.freeze(true));
             engine.save_state(&container).await;
             engine.tell_container(&container, "pause", &[]);
@@ -215,9 +257,16 @@ impl Engine {
         self.to_the_end(async move {
             let _run = container.run.lock().await;
             let id = &container.id;
-            let shim = container.shim().filter(|_| container.state().phase == Phase::Paused);
-            let shim = shim.ok_or_else(|| Error::new(ErrorKind::System, format!("Container {id} is not paused")))?;
-            engine.thaw(&container, &shim).await.map_err(|error| error.context(format!("Cannot unpause container {id}")))
+            let shim = container
+                .shim()
+                .filter(|_| container.state().phase == Phase::Paused);
+            let shim = shim.ok_or_else(|| {
+                Error::new(ErrorKind::System, format!("Container {id} is not paused"))
+            })?;
+            engine
+                .thaw(&container, &shim)
+                .await
+                .map_err(|error| error.context(format!("Cannot unpause container {id}")))
         })
         .await
     }
@@ -237,11 +286,22 @@ impl Engine {
 
 /// The signal that asks a container to end; what was accepted at creation and cannot be read is SIGTERM.
 fn stop_signal(text: &str) -> i32 {
-    if text.is_empty() { SIGTERM } else { parse_signal(text).unwrap_or(SIGTERM) }
+    if text.is_empty() {
+        SIGTERM
+    } else {
+        parse_signal(text).unwrap_or(SIGTERM)
+    }
 }
 
 async fn wait_for_end(life: &mut tokio::sync::watch::Receiver<Life>, since: u64) {
-    let ended = |life: &Life| life.ends != since || life.removed || matches!(life.state.phase, Phase::Exited | Phase::Created | Phase::Dead);
+    let ended = |life: &Life| {
+        life.ends != since
+            || life.removed
+            || matches!(
+                life.state.phase,
+                Phase::Exited | Phase::Created | Phase::Dead
+            )
+    };
     // The sender lives as long as the container; without it there is nothing to wait for.
     let _ = life.wait_for(ended).await;
 }

@@ -37,7 +37,8 @@ impl Engine {
     pub async fn start_container(self: &Arc<Self>, reference: &str) -> Result<()> {
         let container = self.containers.find(reference)?;
         let engine = Arc::clone(self);
-        self.to_the_end(async move { engine.start(&container).await }).await
+        self.to_the_end(async move { engine.start(&container).await })
+            .await
     }
 
     pub(crate) async fn start(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
@@ -65,7 +66,11 @@ impl Engine {
     }
 
     /// Starts it for a user or for its restart policy; the caller holds its life.
-    pub(super) async fn start_locked(self: &Arc<Self>, container: &Arc<Container>, run: &mut Run) -> Result<()> {
+    pub(super) async fn start_locked(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        run: &mut Run,
+    ) -> Result<()> {
         let record = container.record();
         match self.bring_up(container, &record, run).await {
             Ok(()) => Ok(()),
@@ -86,7 +91,12 @@ impl Engine {
         }
     }
 
-    async fn bring_up(self: &Arc<Self>, container: &Arc<Container>, record: &ContainerRecord, run: &mut Run) -> Result<()> {
+    async fn bring_up(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        record: &ContainerRecord,
+        run: &mut Run,
+    ) -> Result<()> {
         let id = &record.id;
         let in_root = |path: &'static str| self.ports.rootfs.read_file(id, path.as_ref());
         let (sandbox, mounts, rootfs, passwd, group) = futures_util::join!(
@@ -101,7 +111,9 @@ impl Engine {
         container.set_sandbox(sandbox.clone());
         let (mounts, rootfs, passwd, group) = (mounts?, rootfs?, passwd?, group?);
         let network = self.network_namespace(record, sandbox.as_ref())?;
-        let files = self.write_network_files(record, sandbox.as_ref(), &network).await?;
+        let files = self
+            .write_network_files(record, sandbox.as_ref(), &network)
+            .await?;
         let cgroup = record.cgroup(&self.settings.cgroup_parent);
         let spec = spec::build(&SpecInput {
             id,
@@ -113,15 +125,26 @@ impl Engine {
             pid: self.shared_namespace("pid", &record.host.pid_mode)?,
             ipc: self.shared_namespace("ipc", &record.host.ipc_mode)?,
             uts: self.shared_namespace("uts", &record.host.uts_mode)?,
-            cgroup_namespace: if record.host.cgroupns_mode == "host" { NamespaceOf::Host } else { NamespaceOf::New },
+            cgroup_namespace: if record.host.cgroupns_mode == "host" {
+                NamespaceOf::Host
+            } else {
+                NamespaceOf::New
+            },
             shm: None,
             passwd: passwd.as_deref(),
             group: group.as_deref(),
-            init: record.host.init.unwrap_or(false).then_some(self.settings.init.as_path()),
+            init: record
+                .host
+                .init
+                .unwrap_or(false)
+                .then_some(self.settings.init.as_path()),
             cgroup: &cgroup,
             machine: &*self.ports.machine,
         })?;
-        let [rows, columns] = record.host.console_size.map(|cells| u16::try_from(cells).unwrap_or(u16::MAX));
+        let [rows, columns] = record
+            .host
+            .console_size
+            .map(|cells| u16::try_from(cells).unwrap_or(u16::MAX));
         let folder = self.ports.store.folder(id);
         let shim = self
             .ports
@@ -158,7 +181,12 @@ impl Engine {
     }
 
     /// Undoes all of a start that can be undone without its shim.
-    pub(super) async fn take_down(&self, container: &Container, record: &ContainerRecord, run: &mut Run) {
+    pub(super) async fn take_down(
+        &self,
+        container: &Container,
+        record: &ContainerRecord,
+        run: &mut Run,
+    ) {
         container.set_shim(None);
         container.set_sandbox(None);
         if let Err(error) = self.ports.networks.disconnect(&record.id).await {
@@ -175,14 +203,24 @@ impl Engine {
         let networks = if mode == "none" || record.config.network_disabled {
             Vec::new()
         } else {
-            record.networks.iter().map(|(name, settings)| (name.clone(), settings.clone())).collect()
+            record
+                .networks
+                .iter()
+                .map(|(name, settings)| (name.clone(), settings.clone()))
+                .collect()
         };
         let request = ConnectRequest {
             container: record.id.clone(),
             name: record.name.clone(),
             networks,
             ports: record.host.port_bindings.clone().unwrap_or_default(),
-            exposed: record.config.exposed_ports.iter().flatten().map(|(port, _)| port.clone()).collect(),
+            exposed: record
+                .config
+                .exposed_ports
+                .iter()
+                .flatten()
+                .map(|(port, _)| port.clone())
+                .collect(),
             publish_all: record.host.publish_all_ports,
         };
         let sandbox = self
@@ -192,13 +230,21 @@ impl Engine {
             .await
             .map_err(|error| error.context("failed to set up container networking"))?;
         for (name, end) in &sandbox.endpoints {
-            let attributes = [("container", record.id.as_str()), ("name", name), ("type", "bridge")];
+            let attributes = [
+                ("container", record.id.as_str()),
+                ("name", name),
+                ("type", "bridge"),
+            ];
             self.tell("network", "connect", &end.network_id, &attributes);
         }
         Ok(Some(sandbox))
     }
 
-    fn network_namespace(&self, record: &ContainerRecord, sandbox: Option<&Sandbox>) -> Result<NamespaceOf> {
+    fn network_namespace(
+        &self,
+        record: &ContainerRecord,
+        sandbox: Option<&Sandbox>,
+    ) -> Result<NamespaceOf> {
         if let Some(sandbox) = sandbox {
             return Ok(NamespaceOf::Path(sandbox.path.clone()));
         }
@@ -215,7 +261,10 @@ impl Engine {
     /// A namespace that a mode takes from the machine or from another container.
     fn shared_namespace(&self, kind: &str, mode: &str) -> Result<NamespaceOf> {
         match mode.strip_prefix("container:") {
-            Some(other) => Ok(NamespaceOf::Path(namespace_of(self.joined(other)?.state().pid, kind))),
+            Some(other) => Ok(NamespaceOf::Path(namespace_of(
+                self.joined(other)?.state().pid,
+                kind,
+            ))),
             None if mode == "host" => Ok(NamespaceOf::Host),
             None => Ok(NamespaceOf::New),
         }
@@ -239,17 +288,32 @@ impl Engine {
         sandbox: Option<&Sandbox>,
         network: &NamespaceOf,
     ) -> Result<Vec<(PathBuf, &'static str)>> {
-        let servers = sandbox.map(|sandbox| sandbox.dns.as_slice()).unwrap_or_default();
+        let servers = sandbox
+            .map(|sandbox| sandbox.dns.as_slice())
+            .unwrap_or_default();
         let own = !matches!(network, NamespaceOf::Host);
-        let resolv_conf = network_files::resolv_conf(record, &self.ports.world.resolv_conf(), servers, own);
+        let resolv_conf =
+            network_files::resolv_conf(record, &self.ports.world.resolv_conf(), servers, own);
         let hosts = network_files::hosts(record, sandbox, !own || has_ipv6(sandbox));
         let store = &self.ports.store;
         let (resolv_conf, host_name, hosts) = futures_util::try_join!(
             store.write_file(&record.id, "resolv.conf", resolv_conf.as_bytes()),
-            async { store.write_file(&record.id, "hostname", network_files::host_name(record).as_bytes()).await },
+            async {
+                store
+                    .write_file(
+                        &record.id,
+                        "hostname",
+                        network_files::host_name(record).as_bytes(),
+                    )
+                    .await
+            },
             store.write_file(&record.id, "hosts", hosts.as_bytes()),
         )?;
-        Ok(vec![(resolv_conf, "/etc/resolv.conf"), (host_name, "/etc/hostname"), (hosts, "/etc/hosts")])
+        Ok(vec![
+            (resolv_conf, "/etc/resolv.conf"),
+            (host_name, "/etc/hostname"),
+            (hosts, "/etc/hosts"),
+        ])
     }
 
     /// Connects those who attached before there was a shim, so that they miss nothing.
@@ -263,7 +327,9 @@ impl Engine {
                 match shim.attach(client.request).await {
                     // It may have left.
                     Ok(stream) => drop(client.stream.send(stream)),
-                    Err(error) => tracing::warn!(id = container.id.as_str(), %error, "attach a client"),
+                    Err(error) => {
+                        tracing::warn!(id = container.id.as_str(), %error, "attach a client")
+                    }
                 }
             }
         }
@@ -271,14 +337,24 @@ impl Engine {
 
     /// Writes down how a container stands; a disk that does not take it is told, the container goes on.
     pub(super) async fn save_state(&self, container: &Container) {
-        if let Err(error) = self.ports.store.save_state(&container.id, &container.state()).await {
+        if let Err(error) = self
+            .ports
+            .store
+            .save_state(&container.id, &container.state())
+            .await
+        {
             tracing::error!(id = container.id.as_str(), %error, "keep a container's state");
         }
     }
 }
 
 fn has_ipv6(sandbox: Option<&Sandbox>) -> bool {
-    sandbox.is_some_and(|sandbox| sandbox.endpoints.iter().any(|(_, end)| !end.global_ipv6_address.is_empty()))
+    sandbox.is_some_and(|sandbox| {
+        sandbox
+            .endpoints
+            .iter()
+            .any(|(_, end)| !end.global_ipv6_address.is_empty())
+    })
 }
 
 fn namespace_of(pid: u32, kind: &str) -> PathBuf {
@@ -290,9 +366,13 @@ fn explain(error: Error) -> (i32, Error) {
     let text = error.message();
     let has = |part: &str| text.contains(part);
     let of_program = has(CREATE_FAILED) && has("exec:");
-    let (code, kind) = if of_program && (has("executable file not found") || has("no such file or directory")) {
+    let (code, kind) = if of_program
+        && (has("executable file not found") || has("no such file or directory"))
+    {
         (127, ErrorKind::InvalidParameter)
-    } else if of_program && (has("permission denied") || has("is a directory") || has("exec format error")) {
+    } else if of_program
+        && (has("permission denied") || has("is a directory") || has("exec format error"))
+    {
         (126, ErrorKind::InvalidParameter)
     } else if has(CREATE_FAILED) && has("not a directory") {
         let text = format!(
@@ -313,9 +393,21 @@ mod tests {
     #[test]
     fn a_failed_start_has_dockers_exit_code() {
         for (inner, code, kind) in [
-            ("exec: \"x\": executable file not found in $PATH", 127, ErrorKind::InvalidParameter),
-            ("exec: \"/x\": stat /x: no such file or directory", 127, ErrorKind::InvalidParameter),
-            ("exec: \"/etc/passwd\": permission denied", 126, ErrorKind::InvalidParameter),
+            (
+                "exec: \"x\": executable file not found in $PATH",
+                127,
+                ErrorKind::InvalidParameter,
+            ),
+            (
+                "exec: \"/x\": stat /x: no such file or directory",
+                127,
+                ErrorKind::InvalidParameter,
+            ),
+            (
+                "exec: \"/etc/passwd\": permission denied",
+                126,
+                ErrorKind::InvalidParameter,
+            ),
             ("out of memory", 128, ErrorKind::System),
         ] {
             let (got, error) = explain(Error::new(ErrorKind::System, inner).context(CREATE_FAILED));

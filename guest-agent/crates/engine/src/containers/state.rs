@@ -102,7 +102,11 @@ impl State {
 
     /// It is frozen, or not any more.
     pub fn freeze(&mut self, frozen: bool) {
-        self.phase = if frozen { Phase::Paused } else { Phase::Running };
+        self.phase = if frozen {
+            Phase::Paused
+        } else {
+            Phase::Running
+        };
     }
 }
 
@@ -121,11 +125,17 @@ mod tests {
         let mut state = State::default();
         assert_eq!(state.word(), "created");
         state.start(7, Timestamp(1));
-        assert_eq!((state.word(), state.pid, state.is_running()), ("running", 7, true));
+        assert_eq!(
+            (state.word(), state.pid, state.is_running()),
+            ("running", 7, true)
+        );
         state.freeze(true);
         assert_eq!((state.word(), state.is_running()), ("paused", true));
         state.end(EXIT, true);
-        assert_eq!((state.word(), state.pid, state.restarts), ("restarting", 0, 1));
+        assert_eq!(
+            (state.word(), state.pid, state.restarts),
+            ("restarting", 0, 1)
+        );
         state.end(EXIT, false);
         assert_eq!((state.word(), state.exit_code), ("exited", 3));
     }

@@ -14,7 +14,11 @@ pub(super) fn status(life: &Life, now: Timestamp) -> String {
         Phase::Created => "Created".to_owned(),
         Phase::Running => format!("Up {}", since(state.started)),
         Phase::Paused => format!("Up {} (Paused)", since(state.started)),
-        Phase::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(state.finished)),
+        Phase::Restarting => format!(
+            "Restarting ({}) {} ago",
+            state.exit_code,
+            since(state.finished)
+        ),
         Phase::Dead => "Dead".to_owned(),
         Phase::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished)),
     }

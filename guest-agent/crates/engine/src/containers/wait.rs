@@ -4,10 +4,7 @@ use docker_api::inspect::{ContainerWait, WaitError};
 use errdefs::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
-use super::{
-    container::Life,
-    state::Phase,
-};
+use super::{container::Life, state::Phase};
 use crate::Engine;
 
 /// What is waited for. Docker API: POST /containers/{id}/wait, condition.
@@ -30,7 +27,10 @@ impl std::str::FromStr for WaitCondition {
             "" | "not-running" => Ok(Self::NotRunning),
             "next-exit" => Ok(Self::NextExit),
             "removed" => Ok(Self::Removed),
-            _ => Err(Error::new(ErrorKind::InvalidParameter, format!("invalid condition: {text:?}"))),
+            _ => Err(Error::new(
+                ErrorKind::InvalidParameter,
+                format!("invalid condition: {text:?}"),
+            )),
         }
     }
 }
@@ -48,7 +48,10 @@ impl Waiting {
     pub async fn end(mut self) -> ContainerWait {
         let (condition, before) = (self.condition, self.ends_before);
         let met = |life: &Life| match condition {
-            WaitCondition::NotRunning => !life.state.is_running() && life.state.phase != Phase::Restarting || life.ends != before,
+            WaitCondition::NotRunning => {
+                !life.state.is_running() && life.state.phase != Phase::Restarting
+                    || life.ends != before
+            }
             WaitCondition::NextExit => life.ends != before || life.removed,
             WaitCondition::Removed => life.removed,
         };
@@ -78,6 +81,10 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let life = container.watch();
         let ends_before = life.borrow().ends;
-        Ok(Waiting { life, condition, ends_before })
+        Ok(Waiting {
+            life,
+            condition,
+            ends_before,
+        })
     }
 }

@@ -70,7 +70,9 @@ impl Execs {
     /// Those of a container that have not ended.
     pub(crate) fn of(&self, container: &ContainerId) -> Vec<String> {
         let table = self.table();
-        let own = table.all.values().filter(|exec| exec.container == *container && exec.standing.borrow().exit_code.is_none());
+        let own = table.all.values().filter(|exec| {
+            exec.container == *container && exec.standing.borrow().exit_code.is_none()
+        });
         own.map(|exec| exec.id.to_string()).collect()
     }
 
@@ -88,14 +90,27 @@ impl Execs {
 
     fn insert(&self, id: ExecId, container: ContainerId, config: ExecConfig) {
         let mut table = self.table();
-        let ended = || table.all.values().filter(|exec| exec.standing.borrow().exit_code.is_some());
+        let ended = || {
+            table
+                .all
+                .values()
+                .filter(|exec| exec.standing.borrow().exit_code.is_some())
+        };
         if ended().count() >= MAX_ENDED
-            && let Some(oldest) = ended().min_by_key(|exec| exec.number).map(|exec| exec.id.to_string())
+            && let Some(oldest) = ended()
+                .min_by_key(|exec| exec.number)
+                .map(|exec| exec.id.to_string())
         {
             table.all.remove(&oldest);
         }
         table.next += 1;
-        let exec = Exec { id: id.clone(), container, config, standing: watch::channel(Standing::default()).0, number: table.next };
+        let exec = Exec {
+            id: id.clone(),
+            container,
+            config,
+            standing: watch::channel(Standing::default()).0,
+            number: table.next,
+        };
         table.all.insert(id.to_string(), Arc::new(exec));
     }
 }
@@ -109,7 +124,10 @@ impl Engine {
         let container = self.running(reference)?;
         let arguments = config.cmd.clone().unwrap_or_default();
         if arguments.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidParameter, "No exec command specified"));
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                "No exec command specified",
+            ));
         }
         let id = ExecId::from_random(self.ports.world.random());
         let action = format!("exec_create: {} {}", arguments[0], arguments[1..].join(" "));
@@ -123,8 +141,12 @@ impl Engine {
         let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
         match container.state().phase {
             Phase::Running => Ok(container),
-            Phase::Paused => refuse(format!("Container {reference} is paused, unpause the container before exec")),
-            Phase::Restarting => refuse(format!("Container {reference} is restarting, wait until the container is running")),
+            Phase::Paused => refuse(format!(
+                "Container {reference} is paused, unpause the container before exec"
+            )),
+            Phase::Restarting => refuse(format!(
+                "Container {reference} is restarting, wait until the container is running"
+            )),
             _ => refuse(format!("container {} is not running", container.id)),
         }
     }
@@ -133,12 +155,21 @@ impl Engine {
     ///
     /// # Errors
     /// `Conflict` when it was started before; `InvalidParameter` when its program cannot be run.
-    pub async fn start_exec_detached(self: &Arc<Self>, id: &str, start: &ExecStartConfig) -> Result<()> {
+    pub async fn start_exec_detached(
+        self: &Arc<Self>,
+        id: &str,
+        start: &ExecStartConfig,
+    ) -> Result<()> {
         let (exec, container) = self.claim(id)?;
         let engine = Arc::clone(self);
         let size = start.console_size;
-        self.to_the_end(async move { engine.run_exec(&exec, &container, AttachRequest::default(), size).await.map(|_| ()) })
-            .await
+        self.to_the_end(async move {
+            engine
+                .run_exec(&exec, &container, AttachRequest::default(), size)
+                .await
+                .map(|_| ())
+        })
+        .await
     }
 
     /// Runs it for a client. An error of its start is told in the stream's place.
@@ -180,10 +211,17 @@ impl Engine {
             before = *standing;
             standing.started = true;
         });
-        let refuse = |what: &str| Err(Error::new(ErrorKind::Conflict, format!("exec command {id} {what}")));
+        let refuse = |what: &str| {
+            Err(Error::new(
+                ErrorKind::Conflict,
+                format!("exec command {id} {what}"),
+            ))
+        };
         match before {
             Standing { started: false, .. } => Ok((exec, container)),
-            Standing { exit_code: None, .. } => refuse("is already running"),
+            Standing {
+                exit_code: None, ..
+            } => refuse("is already running"),
             _ => refuse("has already run"),
         }
     }
@@ -200,12 +238,15 @@ impl Engine {
             Ok(stream) => Ok(stream),
             Err(error) => {
                 let text = error.message();
-                let code = if text.contains("executable file not found") || text.contains("no such file or directory") {
+                let code = if text.contains("executable file not found")
+                    || text.contains("no such file or directory")
+                {
                     127
                 } else {
                     126
                 };
-                exec.standing.send_modify(|standing| standing.exit_code = Some(code));
+                exec.standing
+                    .send_modify(|standing| standing.exit_code = Some(code));
                 Err(error)
             }
         }
@@ -220,12 +261,19 @@ impl Engine {
     ) -> Result<Option<crate::ports::ByteStream>> {
         let record = container.record();
         let config = &exec.config;
-        let shim = container
-            .shim()
-            .ok_or_else(|| Error::new(ErrorKind::Conflict, format!("container {} is not running", container.id)))?;
+        let shim = container.shim().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("container {} is not running", container.id),
+            )
+        })?;
         let (passwd, group) = futures_util::try_join!(
-            self.ports.rootfs.read_file(&record.id, "/etc/passwd".as_ref()),
-            self.ports.rootfs.read_file(&record.id, "/etc/group".as_ref()),
+            self.ports
+                .rootfs
+                .read_file(&record.id, "/etc/passwd".as_ref()),
+            self.ports
+                .rootfs
+                .read_file(&record.id, "/etc/group".as_ref()),
         )?;
         let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
         let wish = ExecWish {
@@ -234,17 +282,34 @@ impl Engine {
             user: &config.user,
             working_dir: &config.working_dir,
             tty: config.tty,
-            console_size: console_size.or(config.console_size).map(|[rows, columns]| (cells(rows), cells(columns))),
+            console_size: console_size
+                .or(config.console_size)
+                .map(|[rows, columns]| (cells(rows), cells(columns))),
             privileged: config.privileged,
         };
-        let process = spec::exec_process(&record.config, &record.host, &wish, passwd.as_deref(), group.as_deref(), &*self.ports.machine)?;
+        let process = spec::exec_process(
+            &record.config,
+            &record.host,
+            &wish,
+            passwd.as_deref(),
+            group.as_deref(),
+            &*self.ports.machine,
+        )?;
         let arguments = wish.args;
         let action = format!("exec_start: {} {}", arguments[0], arguments[1..].join(" "));
         self.tell_container(container, &action, &[("execID", exec.id.to_string())]);
-        let request = ExecRequest { id: exec.id.clone(), process, attach: streams };
+        let request = ExecRequest {
+            id: exec.id.clone(),
+            process,
+            attach: streams,
+        };
         let (pid, stream) = shim.exec(request).await.map_err(|error| {
             let error = error.context(EXEC_FAILED);
-            if error.kind() == ErrorKind::InvalidParameter { error } else { Error::new(ErrorKind::InvalidParameter, error.message().to_owned()) }
+            if error.kind() == ErrorKind::InvalidParameter {
+                error
+            } else {
+                Error::new(ErrorKind::InvalidParameter, error.message().to_owned())
+            }
         })?;
         exec.standing.send_modify(|standing| standing.pid = pid);
         Ok(stream)
@@ -253,9 +318,13 @@ impl Engine {
     /// An exec's process ended.
     pub(crate) fn exec_ended(&self, container: &Container, id: &ExecId, exit: Exit) {
         if let Ok(exec) = self.execs.find(id.as_str()) {
-            exec.standing.send_modify(|standing| standing.exit_code = Some(exit.code));
+            exec.standing
+                .send_modify(|standing| standing.exit_code = Some(exit.code));
         }
-        let attributes = [("execID", id.to_string()), ("exitCode", exit.code.to_string())];
+        let attributes = [
+            ("execID", id.to_string()),
+            ("exitCode", exit.code.to_string()),
+        ];
         self.tell_container(container, "exec_die", &attributes);
     }
 
@@ -298,10 +367,21 @@ impl Engine {
         let mut standing = exec.standing.subscribe();
         let begun = standing.wait_for(|standing| standing.pid != 0 || standing.exit_code.is_some());
         futures_util::pin_mut!(begun);
-        futures_util::future::select(begun, self.ports.world.sleep(std::time::Duration::from_secs(10))).await;
+        futures_util::future::select(
+            begun,
+            self.ports.world.sleep(std::time::Duration::from_secs(10)),
+        )
+        .await;
         let container = self.running(exec.container.as_str())?;
-        let shim = container.shim().filter(|_| exec.standing.borrow().exit_code.is_none());
-        let shim = shim.ok_or_else(|| Error::new(ErrorKind::Conflict, format!("exec command {id} is not running")))?;
+        let shim = container
+            .shim()
+            .filter(|_| exec.standing.borrow().exit_code.is_none());
+        let shim = shim.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("exec command {id} is not running"),
+            )
+        })?;
         shim.resize(Some(&exec.id), rows, columns).await
     }
 }

@@ -5,7 +5,9 @@ mod pull;
 use std::collections::BTreeMap;
 
 use docker_api::{
-    image::{HistoryItem, ImageDeleted, ImageInspect, ImageMetadata, ImageSummary, ImagesPruned, RootFs},
+    image::{
+        HistoryItem, ImageDeleted, ImageInspect, ImageMetadata, ImageSummary, ImagesPruned, RootFs,
+    },
     inspect::{GraphDriver, OciDescriptor},
 };
 use errdefs::{Error, ErrorKind, Result};
@@ -51,7 +53,18 @@ impl Engine {
     /// # Errors
     /// `InvalidParameter` for a bad filter.
     pub async fn list_images(&self, filters: &Filters) -> Result<Vec<ImageSummary>> {
-        check_names(filters, &["before", "dangling", "label", "label!", "reference", "since", "until"])?;
+        check_names(
+            filters,
+            &[
+                "before",
+                "dangling",
+                "label",
+                "label!",
+                "reference",
+                "since",
+                "until",
+            ],
+        )?;
         let until = until(filters, self.ports.world.now())?;
         let mut bounds = [None, None];
         for (bound, name) in bounds.iter_mut().zip(["before", "since"]) {
@@ -60,11 +73,18 @@ impl Engine {
             }
         }
         let [before, since] = bounds;
-        let dangling = values(filters, "dangling").next().map(|value| matches!(value, "1" | "true"));
+        let dangling = values(filters, "dangling")
+            .next()
+            .map(|value| matches!(value, "1" | "true"));
         let mut listed = Vec::new();
         for mut image in self.ports.images.list().await? {
             let at = created(&image);
-            let labels = image.config.config().as_ref().and_then(|config| config.labels().as_ref()).map(ordered);
+            let labels = image
+                .config
+                .config()
+                .as_ref()
+                .and_then(|config| config.labels().as_ref())
+                .map(ordered);
             if before.is_some_and(|before| at >= before)
                 || since.is_some_and(|since| at <= since)
                 || until.is_some_and(|until| at >= until)
@@ -75,8 +95,10 @@ impl Engine {
                 continue;
             }
             if let Some(patterns) = filters.get("reference") {
-                let fits = |name: &String| patterns.iter().any(|pattern| reference_fits(pattern, name));
+                let fits =
+                    |name: &String| patterns.iter().any(|pattern| reference_fits(pattern, name));
                 image.tags.retain(fits);
+                image.digests.retain(fits);
                 if image.tags.is_empty() {
                     continue;
                 }
@@ -105,14 +127,24 @@ impl Engine {
         let image = self.ports.images.get(name, platform).await?;
         let config = &image.config;
         let history = config.history().iter().flatten().next_back();
-        let mut settings: Map<String, Value> = SHOWN_SETTINGS.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        if let Some(Value::Object(own)) = config.config().as_ref().and_then(|config| serde_json::to_value(config).ok()) {
+        let mut settings: Map<String, Value> = SHOWN_SETTINGS
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect();
+        if let Some(Value::Object(own)) = config
+            .config()
+            .as_ref()
+            .and_then(|config| serde_json::to_value(config).ok())
+        {
             settings.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
         }
         // oci-spec writes sets as lists; clients know them as objects.
         for key in ["Volumes", "ExposedPorts"] {
             if let Some(Value::Array(names)) = settings.get(key) {
-                let object = names.iter().filter_map(Value::as_str).map(|name| (name.to_owned(), json!({})));
+                let object = names
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(|name| (name.to_owned(), json!({})));
                 let object: Map<String, Value> = object.collect();
                 settings.insert(key.to_owned(), Value::Object(object));
             }
@@ -121,19 +153,31 @@ impl Engine {
             id: image.target.digest.to_string(),
             repo_tags: familiar(&image.tags),
             repo_digests: familiar(&image.digests),
-            comment: history.and_then(|step| step.comment().clone()).unwrap_or_default(),
+            comment: history
+                .and_then(|step| step.comment().clone())
+                .unwrap_or_default(),
             created: config.created().clone().unwrap_or_default(),
             author: config.author().clone().unwrap_or_default(),
             architecture: config.architecture().to_string(),
             variant: config.variant().clone().unwrap_or_default(),
             os: config.os().to_string(),
             size: image.size_bytes,
-            graph_driver: GraphDriver { data: None, name: "overlayfs".to_owned() },
+            graph_driver: GraphDriver {
+                data: None,
+                name: "overlayfs".to_owned(),
+            },
             root_fs: RootFs {
                 kind: "layers".to_owned(),
-                layers: config.rootfs().diff_ids().iter().map(ToString::to_string).collect(),
+                layers: config
+                    .rootfs()
+                    .diff_ids()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             },
-            metadata: ImageMetadata { last_tag_time: rfc3339(image.tagged) },
+            metadata: ImageMetadata {
+                last_tag_time: rfc3339(image.tagged),
+            },
             descriptor: Some(descriptor(&image.target)),
             config: Value::Object(settings),
             ..ImageInspect::default()
@@ -144,18 +188,30 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn image_history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryItem>> {
+    pub async fn image_history(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+    ) -> Result<Vec<HistoryItem>> {
         let image = self.ports.images.get(name, platform).await?;
         let mut sizes = image.layer_sizes.iter().copied();
         let mut steps: Vec<HistoryItem> = Vec::new();
         for step in image.config.history().iter().flatten() {
-            let at = step.created().as_deref().and_then(|text| parse_rfc3339(text.as_bytes())).unwrap_or_default();
+            let at = step
+                .created()
+                .as_deref()
+                .and_then(|text| parse_rfc3339(text.as_bytes()))
+                .unwrap_or_default();
             steps.push(HistoryItem {
                 comment: step.comment().clone().unwrap_or_default(),
                 created: at.0.div_euclid(1_000_000_000),
                 created_by: step.created_by().clone().unwrap_or_default(),
                 id: "<missing>".to_owned(),
-                size: if step.empty_layer().unwrap_or(false) { 0 } else { sizes.next().unwrap_or(0) },
+                size: if step.empty_layer().unwrap_or(false) {
+                    0
+                } else {
+                    sizes.next().unwrap_or(0)
+                },
                 tags: None,
             });
         }
@@ -172,11 +228,20 @@ impl Engine {
     /// # Errors
     /// `InvalidParameter` for a bad name, `NotFound` for the image.
     pub async fn tag_image(&self, name: &str, repository: &str, tag: &str) -> Result<()> {
-        let text = if tag.is_empty() { repository.to_owned() } else { format!("{repository}:{tag}") };
+        let text = if tag.is_empty() {
+            repository.to_owned()
+        } else {
+            format!("{repository}:{tag}")
+        };
         let new = reference(&text)?.or_latest();
         self.ports.images.tag(name, &new).await?;
         let image = self.ports.images.get(name, None).await?;
-        self.tell("image", "tag", image.target.digest.as_str(), &[("name", &new.familiar())]);
+        self.tell(
+            "image",
+            "tag",
+            image.target.digest.as_str(),
+            &[("name", &new.familiar())],
+        );
         Ok(())
     }
 
@@ -193,11 +258,22 @@ impl Engine {
         let told = removed.into_iter().map(|removed| match removed {
             Removed::Untagged(name) => {
                 self.tell("image", "untag", id, &[("name", &name)]);
-                ImageDeleted { untagged: Some(name), deleted: None }
+                ImageDeleted {
+                    untagged: Some(name),
+                    deleted: None,
+                }
             }
             Removed::Deleted(digest) => {
-                self.tell("image", "delete", digest.as_str(), &[("name", digest.as_str())]);
-                ImageDeleted { untagged: None, deleted: Some(digest.to_string()) }
+                self.tell(
+                    "image",
+                    "delete",
+                    digest.as_str(),
+                    &[("name", digest.as_str())],
+                );
+                ImageDeleted {
+                    untagged: None,
+                    deleted: Some(digest.to_string()),
+                }
             }
         });
         Ok(told.collect())
@@ -211,28 +287,46 @@ impl Engine {
             return Ok(());
         }
         let containers = self.containers.all();
-        let mut users = containers.iter().filter(|container| container.record().image.as_ref() == Some(id));
+        let mut users = containers
+            .iter()
+            .filter(|container| container.record().image.as_ref() == Some(id));
         let short = |text: &str| text.chars().take(12).collect::<String>();
         let refuse = |what: &str, how: &str, why: String| {
-            Err(Error::new(ErrorKind::Conflict, format!("conflict: unable to delete {what} ({how}) - {why}")))
+            Err(Error::new(
+                ErrorKind::Conflict,
+                format!("conflict: unable to delete {what} ({how}) - {why}"),
+            ))
         };
-        let Some(user) = users.clone().next() else { return Ok(()) };
+        let Some(user) = users.clone().next() else {
+            return Ok(());
+        };
         if !by_id {
             if force {
                 return Ok(());
             }
-            let familiar = reference(name).map_or_else(|_| name.to_owned(), |name| name.or_latest().familiar());
-            let why = format!("container {} is using its referenced image {}", user.id.short(), short(id.hex()));
+            let familiar = reference(name)
+                .map_or_else(|_| name.to_owned(), |name| name.or_latest().familiar());
+            let why = format!(
+                "container {} is using its referenced image {}",
+                user.id.short(),
+                short(id.hex())
+            );
             return refuse(&familiar, "must be forced", why);
         }
         if let Some(running) = users.find(|container| container.state().is_running()) {
-            let why = format!("image is being used by running container {}", running.id.short());
+            let why = format!(
+                "image is being used by running container {}",
+                running.id.short()
+            );
             return refuse(&short(id.hex()), "cannot be forced", why);
         }
         if force {
             return Ok(());
         }
-        let why = format!("image is being used by stopped container {}", user.id.short());
+        let why = format!(
+            "image is being used by stopped container {}",
+            user.id.short()
+        );
         refuse(&short(id.hex()), "must be forced", why)
     }
 
@@ -240,10 +334,17 @@ impl Engine {
     ///
     /// # Errors
     /// `InvalidParameter` for what is no archive of images; nothing of it is kept then.
-    pub async fn load_images(&self, archive: ByteReader, progress: ProgressSender) -> Result<Vec<Loaded>> {
+    pub async fn load_images(
+        &self,
+        archive: ByteReader,
+        progress: ProgressSender,
+    ) -> Result<Vec<Loaded>> {
         let loaded = self.ports.images.load(archive, progress).await?;
         for image in &loaded {
-            let name = image.names.first().map_or(image.id.as_str(), String::as_str);
+            let name = image
+                .names
+                .first()
+                .map_or(image.id.as_str(), String::as_str);
             self.tell("image", "load", image.id.as_str(), &[("name", name)]);
         }
         Ok(loaded)
@@ -253,11 +354,20 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn save_images(&self, names: &[String], platform: Option<&str>) -> Result<ByteReader> {
+    pub async fn save_images(
+        &self,
+        names: &[String],
+        platform: Option<&str>,
+    ) -> Result<ByteReader> {
         let archive = self.ports.images.save(names, platform).await?;
         for name in names {
             if let Ok(image) = self.ports.images.get(name, None).await {
-                self.tell("image", "save", image.target.digest.as_str(), &[("name", name)]);
+                self.tell(
+                    "image",
+                    "save",
+                    image.target.digest.as_str(),
+                    &[("name", name)],
+                );
             }
         }
         Ok(archive)
@@ -272,13 +382,26 @@ impl Engine {
         let dangling_only = match values(filters, "dangling").next() {
             None | Some("1" | "true") => true,
             Some("0" | "false") => false,
-            Some(other) => return Err(Error::new(ErrorKind::InvalidParameter, format!("invalid filter 'dangling=[{other}]'"))),
+            Some(other) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("invalid filter 'dangling=[{other}]'"),
+                ));
+            }
         };
         let until = until(filters, self.ports.world.now())?;
         let mut pruned = ImagesPruned::default();
         for image in self.ports.images.list().await? {
-            let labels = image.config.config().as_ref().and_then(|config| config.labels().as_ref()).map(ordered);
-            let used = self.containers.all().iter().any(|container| container.record().image.as_ref() == Some(&image.target.digest));
+            let labels = image
+                .config
+                .config()
+                .as_ref()
+                .and_then(|config| config.labels().as_ref())
+                .map(ordered);
+            let used =
+                self.containers.all().iter().any(|container| {
+                    container.record().image.as_ref() == Some(&image.target.digest)
+                });
             if used
                 || dangling_only && !image.tags.is_empty()
                 || until.is_some_and(|until| created(&image) >= until)
@@ -289,21 +412,33 @@ impl Engine {
             }
             if let Ok(removed) = self.remove_image(image.target.digest.as_str(), true).await {
                 pruned.space_reclaimed += image.size_bytes;
-                pruned.images_deleted.get_or_insert_default().extend(removed);
+                pruned
+                    .images_deleted
+                    .get_or_insert_default()
+                    .extend(removed);
             }
         }
-        self.tell("image", "prune", "", &[("reclaimed", &pruned.space_reclaimed.to_string())]);
+        self.tell(
+            "image",
+            "prune",
+            "",
+            &[("reclaimed", &pruned.space_reclaimed.to_string())],
+        );
         Ok(pruned)
     }
 }
 
 fn created(image: &Image) -> Timestamp {
     let text = image.config.created().as_deref();
-    text.and_then(|text| parse_rfc3339(text.as_bytes())).unwrap_or_default()
+    text.and_then(|text| parse_rfc3339(text.as_bytes()))
+        .unwrap_or_default()
 }
 
 fn ordered(labels: &std::collections::HashMap<String, String>) -> BTreeMap<String, String> {
-    labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    labels
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn descriptor(target: &Descriptor) -> OciDescriptor {
@@ -317,17 +452,30 @@ fn descriptor(target: &Descriptor) -> OciDescriptor {
 
 /// Canonical names as people write them.
 fn familiar(names: &[String]) -> Vec<String> {
-    let short = names.iter().map(|name| name.parse::<Reference>().map_or_else(|_| name.clone(), |name| name.familiar()));
+    let short = names.iter().map(|name| {
+        name.parse::<Reference>()
+            .map_or_else(|_| name.clone(), |name| name.familiar())
+    });
     short.collect()
 }
 
 /// The `reference` filter: a pattern with `*` and `?` over the name with or without its tag.
 fn reference_fits(pattern: &str, name: &str) -> bool {
-    let familiar = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |name| name.familiar());
-    let without_tag = familiar.rsplit_once(':').map_or(familiar.as_str(), |(before, tag)| {
-        if tag.contains('/') { familiar.as_str() } else { before }
-    });
-    glob(pattern.as_bytes(), familiar.as_bytes()) || glob(pattern.as_bytes(), without_tag.as_bytes())
+    let familiar = name
+        .parse::<Reference>()
+        .map_or_else(|_| name.to_owned(), |name| name.familiar());
+    let familiar = familiar.split('@').next().unwrap_or_default().to_owned();
+    let without_tag = familiar
+        .rsplit_once(':')
+        .map_or(familiar.as_str(), |(before, tag)| {
+            if tag.contains('/') {
+                familiar.as_str()
+            } else {
+                before
+            }
+        });
+    glob(pattern.as_bytes(), familiar.as_bytes())
+        || glob(pattern.as_bytes(), without_tag.as_bytes())
 }
 
 /// Shell patterns, where `*` does not pass a slash.

@@ -66,7 +66,11 @@ struct Entry {
 
 impl Entry {
     fn descriptor(&self) -> Descriptor {
-        Descriptor { media_type: self.media_type.clone(), digest: self.digest.clone(), size: self.size }
+        Descriptor {
+            media_type: self.media_type.clone(),
+            digest: self.digest.clone(),
+            size: self.size,
+        }
     }
 }
 
@@ -110,13 +114,33 @@ impl Engine {
     ///
     /// # Errors
     /// In Docker's words, before or after the first line. What was fetched is kept for the next try, but no image.
-    pub async fn pull_image(self: &Arc<Self>, request: PullRequest, progress: ProgressSender) -> Result<()> {
+    pub async fn pull_image(
+        self: &Arc<Self>,
+        request: PullRequest,
+        progress: ProgressSender,
+    ) -> Result<()> {
         let name = request.reference()?;
-        let platform = request.platform.as_deref().filter(|text| !text.is_empty()).map(Platform::parse).transpose()?;
+        let platform = request
+            .platform
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .map(Platform::parse)
+            .transpose()?;
         let registry = &self.ports.registry;
-        let (target, document) = registry.manifest(&name, request.credentials.as_ref()).await?;
-        let tag = name.tag().map(str::to_owned).or_else(|| name.digest().map(ToString::to_string));
-        let before = self.ports.images.get(&name.familiar(), None).await.ok().map(|image| image.target.digest);
+        let (target, document) = registry
+            .manifest(&name, request.credentials.as_ref())
+            .await?;
+        let tag = name
+            .tag()
+            .map(str::to_owned)
+            .or_else(|| name.digest().map(ToString::to_string));
+        let before = self
+            .ports
+            .images
+            .get(&name.familiar(), None)
+            .await
+            .ok()
+            .map(|image| image.target.digest);
         let pull = Pull {
             engine: Arc::clone(self),
             ingest: self.ports.images.ingest().await?,
@@ -124,7 +148,11 @@ impl Engine {
             progress,
             name,
         };
-        pull.tell(tag.as_deref().unwrap_or_default(), &format!("Pulling from {}", pull.repository())).await;
+        pull.tell(
+            tag.as_deref().unwrap_or_default(),
+            &format!("Pulling from {}", pull.repository()),
+        )
+        .await;
         let manifest = pull.fetch(&target, &document, platform.as_ref()).await?;
         pull.ingest.finish(&pull.name, &target, &manifest).await?;
         pull.tell("", &format!("Digest: {}", target.digest)).await;
@@ -135,7 +163,12 @@ impl Engine {
             format!("Status: Downloaded newer image for {familiar}")
         };
         pull.tell("", &status).await;
-        self.tell("image", "pull", &familiar, &[("name", &pull.name.familiar_name())]);
+        self.tell(
+            "image",
+            "pull",
+            &familiar,
+            &[("name", &pull.name.familiar_name())],
+        );
         Ok(())
     }
 }
@@ -147,13 +180,22 @@ impl Pull {
     }
 
     async fn tell(&self, id: &str, status: &str) {
-        let step = Progress { id: id.to_owned(), status: status.to_owned(), bytes: None };
+        let step = Progress {
+            id: id.to_owned(),
+            status: status.to_owned(),
+            bytes: None,
+        };
         // Nobody listening is fine.
         let _ = self.progress.send(step).await;
     }
 
     /// Everything below the target; gives the manifest of the platform.
-    async fn fetch(&self, target: &Descriptor, bytes: &[u8], platform: Option<&Platform>) -> Result<Digest> {
+    async fn fetch(
+        &self,
+        target: &Descriptor,
+        bytes: &[u8],
+        platform: Option<&Platform>,
+    ) -> Result<Digest> {
         let mut document = parse(bytes, &target.digest)?;
         self.keep(target, bytes).await?;
         let mut manifest = target.digest.clone();
@@ -163,7 +205,12 @@ impl Pull {
                 Some(bytes) => bytes,
                 None => {
                     let at = self.name.at(entry.digest.clone());
-                    let (_, bytes) = self.engine.ports.registry.manifest(&at, self.credentials.as_ref()).await?;
+                    let (_, bytes) = self
+                        .engine
+                        .ports
+                        .registry
+                        .manifest(&at, self.credentials.as_ref())
+                        .await?;
                     self.keep(&entry, &bytes).await?;
                     bytes
                 }
@@ -171,10 +218,13 @@ impl Pull {
             manifest = entry.digest;
             document = parse(&child, &manifest)?;
         }
-        let config = document.config.ok_or_else(|| damaged(format!("manifest {manifest} has no config")))?;
+        let config = document
+            .config
+            .ok_or_else(|| damaged(format!("manifest {manifest} has no config")))?;
         self.blob(&config.descriptor(), None).await?;
         let config_bytes = self.ingest.document(&config.digest).await?;
-        let config_bytes = config_bytes.ok_or_else(|| damaged(format!("config {} is too large", config.digest)))?;
+        let config_bytes = config_bytes
+            .ok_or_else(|| damaged(format!("config {} is too large", config.digest)))?;
         let config: Config = serde_json::from_slice(&config_bytes)
             .map_err(|error| damaged(format!("image config cannot be read: {error}")))?;
         let diff_ids = config.rootfs.diff_ids;
@@ -195,7 +245,15 @@ impl Pull {
         for (index, layer) in layers.iter().enumerate() {
             let there = self.ingest.has_layer(&diff_ids[..=index]).await?;
             let id = short(&layer.digest);
-            self.tell(&id, if there { "Already exists" } else { "Pulling fs layer" }).await;
+            self.tell(
+                &id,
+                if there {
+                    "Already exists"
+                } else {
+                    "Pulling fs layer"
+                },
+            )
+            .await;
             if !there {
                 missing.push((index, layer.descriptor()));
             }
@@ -205,13 +263,19 @@ impl Pull {
             .buffered(AT_A_TIME);
         while let Some(next) = fetched.next().await {
             let (index, layer) = next?;
-            self.ingest.unpack(&layer, &diff_ids[..=index], self.progress.clone()).await?;
+            self.ingest
+                .unpack(&layer, &diff_ids[..=index], self.progress.clone())
+                .await?;
             self.tell(&short(&layer.digest), "Pull complete").await;
         }
         Ok(())
     }
 
-    fn fetch_layer(&self, index: usize, layer: Descriptor) -> BoxFuture<'_, Result<(usize, Descriptor)>> {
+    fn fetch_layer(
+        &self,
+        index: usize,
+        layer: Descriptor,
+    ) -> BoxFuture<'_, Result<(usize, Descriptor)>> {
         Box::pin(async move {
             self.blob(&layer, Some(&short(&layer.digest))).await?;
             Ok((index, layer))
@@ -219,7 +283,9 @@ impl Pull {
     }
 
     async fn keep(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
-        let Some(mut writer) = self.ingest.blob(descriptor).await? else { return Ok(()) };
+        let Some(mut writer) = self.ingest.blob(descriptor).await? else {
+            return Ok(());
+        };
         if writer.offset() > 0 {
             writer.restart().await?;
         }
@@ -231,7 +297,9 @@ impl Pull {
     async fn blob(&self, descriptor: &Descriptor, id: Option<&str>) -> Result<()> {
         let mut failed = None;
         for _ in 0..TRIES {
-            let Some(mut writer) = self.ingest.blob(descriptor).await? else { return Ok(()) };
+            let Some(mut writer) = self.ingest.blob(descriptor).await? else {
+                return Ok(());
+            };
             match self.fill(writer.as_mut(), descriptor, id).await {
                 Ok(()) => {
                     writer.commit().await?;
@@ -248,7 +316,13 @@ impl Pull {
             }
         }
         let cause = failed.map_or_else(|| "no try was made".to_owned(), |error| error.to_string());
-        Err(Error::new(ErrorKind::Unavailable, format!("download of {} broke off {TRIES} times: {cause}", descriptor.digest)))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "download of {} broke off {TRIES} times: {cause}",
+                descriptor.digest
+            ),
+        ))
     }
 
     async fn fill(
@@ -271,13 +345,20 @@ impl Pull {
             if read == 0 {
                 break;
             }
-            writer.write(&chunk[..read]).await.map_err(Broken::ForGood)?;
+            writer
+                .write(&chunk[..read])
+                .await
+                .map_err(Broken::ForGood)?;
             let done = writer.offset();
             if let Some(id) = id.filter(|_| done >= told + STEP_BYTES) {
                 told = done;
                 let bytes = Some((done, Some(descriptor.size)));
                 // A slow listener loses a step.
-                let _ = self.progress.try_send(Progress { id: id.to_owned(), status: "Downloading".to_owned(), bytes });
+                let _ = self.progress.try_send(Progress {
+                    id: id.to_owned(),
+                    status: "Downloading".to_owned(),
+                    bytes,
+                });
             }
         }
         if writer.offset() < descriptor.size {
@@ -294,10 +375,12 @@ enum Broken {
 }
 
 fn parse(bytes: &[u8], digest: &Digest) -> Result<Document> {
-    let document: Document =
-        serde_json::from_slice(bytes).map_err(|error| damaged(format!("manifest {digest} cannot be read: {error}")))?;
+    let document: Document = serde_json::from_slice(bytes)
+        .map_err(|error| damaged(format!("manifest {digest} cannot be read: {error}")))?;
     if document.manifests.len().max(document.layers.len()) > MAX_ENTRIES {
-        return Err(damaged(format!("manifest {digest} has more than {MAX_ENTRIES} entries")));
+        return Err(damaged(format!(
+            "manifest {digest} has more than {MAX_ENTRIES} entries"
+        )));
     }
     Ok(document)
 }
@@ -309,12 +392,15 @@ fn choose<'a>(manifests: &'a [Entry], platform: Option<&Platform>) -> Result<&'a
         let own = entry.platform.as_ref()?.normalized();
         Some((wanted.preference(&own)?, entry))
     });
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry).ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("no matching manifest for {wanted} in the manifest list entries"),
-        )
-    })
+    ranked
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, entry)| entry)
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("no matching manifest for {wanted} in the manifest list entries"),
+            )
+        })
 }
 
 fn damaged(message: String) -> Error {

@@ -19,10 +19,20 @@ impl Engine {
     /// # Errors
     /// `InvalidParameter` for a bad filter.
     pub async fn list_networks(&self, filters: &Filters) -> Result<Vec<NetworkResource>> {
-        check_names(filters, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
-        let any = |name: &str, fits: &dyn Fn(&str) -> bool| !filters.contains_key(name) || values(filters, name).any(fits);
-        if let Some(kind) = values(filters, "type").find(|kind| !matches!(*kind, "builtin" | "custom")) {
-            return Err(Error::new(ErrorKind::System, format!("invalid filter: 'type'='{kind}'")));
+        check_names(
+            filters,
+            &["dangling", "driver", "id", "label", "name", "scope", "type"],
+        )?;
+        let any = |name: &str, fits: &dyn Fn(&str) -> bool| {
+            !filters.contains_key(name) || values(filters, name).any(fits)
+        };
+        if let Some(kind) =
+            values(filters, "type").find(|kind| !matches!(*kind, "builtin" | "custom"))
+        {
+            return Err(Error::new(
+                ErrorKind::System,
+                format!("invalid filter: 'type'='{kind}'"),
+            ));
         }
         let all = self.ports.networks.list().await?.into_iter();
         let listed = all.filter(|network| {
@@ -32,7 +42,10 @@ impl Engine {
                 && any("driver", &|driver| network.driver == driver)
                 && any("scope", &|scope| scope == "local")
                 && any("type", &|kind| (kind == "builtin") == builtin)
-                && any("dangling", &|wanted| matches!(wanted, "0" | "false") == (builtin || !self.ends_in(network).is_empty()))
+                && any("dangling", &|wanted| {
+                    matches!(wanted, "0" | "false")
+                        == (builtin || !self.ends_in(network).is_empty())
+                })
                 && labels_fit(filters, "label", Some(&network.labels))
         });
         Ok(listed.map(shown).collect())
@@ -45,7 +58,10 @@ impl Engine {
     pub async fn inspect_network(&self, name: &str) -> Result<NetworkResource> {
         let network = self.ports.networks.get(name).await?;
         let containers = self.ends_in(&network);
-        Ok(NetworkResource { containers, ..shown(network) })
+        Ok(NetworkResource {
+            containers,
+            ..shown(network)
+        })
     }
 
     /// Removes one. Docker API: DELETE /networks/{id}.
@@ -56,17 +72,33 @@ impl Engine {
         let network = self.ports.networks.get(name).await?;
         Err(Error::new(
             ErrorKind::Forbidden,
-            format!("{} is a pre-defined network and cannot be removed", network.name),
+            format!(
+                "{} is a pre-defined network and cannot be removed",
+                network.name
+            ),
         ))
     }
 
-    fn ends_in(&self, network: &NetworkInfo) -> std::collections::BTreeMap<String, NetworkContainer> {
+    fn ends_in(
+        &self,
+        network: &NetworkInfo,
+    ) -> std::collections::BTreeMap<String, NetworkContainer> {
         let mut ends = std::collections::BTreeMap::new();
         for container in self.containers.all() {
-            let Some(sandbox) = container.sandbox() else { continue };
-            for (_, end) in sandbox.endpoints.iter().filter(|(name, _)| *name == network.name) {
+            let Some(sandbox) = container.sandbox() else {
+                continue;
+            };
+            for (_, end) in sandbox
+                .endpoints
+                .iter()
+                .filter(|(name, _)| *name == network.name)
+            {
                 let with_prefix = |address: &str, length: i64| {
-                    if address.is_empty() { String::new() } else { format!("{address}/{length}") }
+                    if address.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{address}/{length}")
+                    }
                 };
                 let shown = NetworkContainer {
                     name: container.record().name.clone(),
@@ -86,7 +118,10 @@ fn shown(network: NetworkInfo) -> NetworkResource {
     let config: Vec<IpamConfig> = network
         .subnets
         .into_iter()
-        .map(|(subnet, gateway)| IpamConfig { subnet, gateway: gateway.unwrap_or_default() })
+        .map(|(subnet, gateway)| IpamConfig {
+            subnet,
+            gateway: gateway.unwrap_or_default(),
+        })
         .collect();
     NetworkResource {
         name: network.name,

@@ -32,23 +32,63 @@ pub(super) struct Devices {
 /// In Docker's words: a device that is not there, a rule that cannot be read.
 pub(super) fn of_container(host: &HostConfig, machine: &dyn Machine) -> Result<Devices> {
     if host.privileged {
-        let all = machine.devices("/dev".as_ref()).map_err(|error| system(format!("error gathering device information: {error}")))?;
-        return Ok(Devices { nodes: all.iter().map(|device| node(device, &device.path.to_string_lossy())).collect(), rules: vec![json!({"allow": true, "access": "rwm"})] });
+        let all = machine
+            .devices("/dev".as_ref())
+            .map_err(|error| system(format!("error gathering device information: {error}")))?;
+        return Ok(Devices {
+            nodes: all
+                .iter()
+                .map(|device| node(device, &device.path.to_string_lossy()))
+                .collect(),
+            rules: vec![json!({"allow": true, "access": "rwm"})],
+        });
     }
-    let mut devices = Devices { nodes: Vec::new(), rules: vec![json!({"allow": false, "access": "rwm"})] };
-    devices.rules.extend(DEFAULT_RULES.iter().map(|(kind, major, minor, access)| rule(*kind, *major, *minor, access)));
+    let mut devices = Devices {
+        nodes: Vec::new(),
+        rules: vec![json!({"allow": false, "access": "rwm"})],
+    };
+    devices.rules.extend(
+        DEFAULT_RULES
+            .iter()
+            .map(|(kind, major, minor, access)| rule(*kind, *major, *minor, access)),
+    );
     for wish in host.devices.iter().flatten() {
-        let found = machine.devices(wish.path_on_host.as_ref()).map_err(|error| {
-            system(format!("error gathering device information while adding custom device \"{}\": {error}", wish.path_on_host))
-        })?;
-        let target = if wish.path_in_container.is_empty() { &wish.path_on_host } else { &wish.path_in_container };
-        let access = if wish.cgroup_permissions.is_empty() { "rwm" } else { &wish.cgroup_permissions };
+        let found = machine
+            .devices(wish.path_on_host.as_ref())
+            .map_err(|error| {
+                system(format!(
+                    "error gathering device information while adding custom device \"{}\": {error}",
+                    wish.path_on_host
+                ))
+            })?;
+        let target = if wish.path_in_container.is_empty() {
+            &wish.path_on_host
+        } else {
+            &wish.path_in_container
+        };
+        let access = if wish.cgroup_permissions.is_empty() {
+            "rwm"
+        } else {
+            &wish.cgroup_permissions
+        };
         for device in found {
             // A folder's devices keep their places in it.
-            let below = device.path.strip_prefix(&wish.path_on_host).ok().filter(|below| !below.as_os_str().is_empty());
-            let path = below.map_or_else(|| target.clone(), |below| format!("{}/{}", target.trim_end_matches('/'), below.display()));
+            let below = device
+                .path
+                .strip_prefix(&wish.path_on_host)
+                .ok()
+                .filter(|below| !below.as_os_str().is_empty());
+            let path = below.map_or_else(
+                || target.clone(),
+                |below| format!("{}/{}", target.trim_end_matches('/'), below.display()),
+            );
             devices.nodes.push(node(&device, &path));
-            devices.rules.push(rule(device.kind, Some(device.major), Some(device.minor), access));
+            devices.rules.push(rule(
+                device.kind,
+                Some(device.major),
+                Some(device.minor),
+                access,
+            ));
         }
     }
     for text in host.device_cgroup_rules.iter().flatten() {
@@ -76,18 +116,29 @@ fn rule(kind: char, major: Option<i64>, minor: Option<i64>, access: &str) -> Val
 fn parse_rule(text: &str) -> Result<Value> {
     let bad = || system(format!("invalid device cgroup rule format: '{text}'"));
     let parts: Vec<&str> = text.split(' ').collect();
-    let [kind, numbers, access] = parts[..] else { return Err(bad()) };
+    let [kind, numbers, access] = parts[..] else {
+        return Err(bad());
+    };
     let (major, minor) = numbers.split_once(':').ok_or_else(bad)?;
     let number = |text: &str| match text {
         "*" => Ok(None),
-        digits if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map(Some).map_err(|_| bad()),
+        digits if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse().map(Some).map_err(|_| bad())
+        }
         _ => Err(bad()),
     };
-    let known = matches!(kind, "a" | "b" | "c") && (1..=3).contains(&access.len()) && access.chars().all(|c| "rwm".contains(c));
+    let known = matches!(kind, "a" | "b" | "c")
+        && (1..=3).contains(&access.len())
+        && access.chars().all(|c| "rwm".contains(c));
     if !known {
         return Err(bad());
     }
-    Ok(rule(kind.chars().next().unwrap_or('a'), number(major)?, number(minor)?, access))
+    Ok(rule(
+        kind.chars().next().unwrap_or('a'),
+        number(major)?,
+        number(minor)?,
+        access,
+    ))
 }
 
 #[cfg(test)]
@@ -96,9 +147,23 @@ mod tests {
 
     #[test]
     fn rules_are_read_or_refused() {
-        assert_eq!(parse_rule("c 10:* rw").unwrap(), json!({"allow": true, "type": "c", "access": "rw", "major": 10}));
-        for bad in ["x 1:1 r", "c 1 r", "c 1:1 q", "c 1:1 rrrr", "c -1:1 r", "", "c 1:1  r"] {
-            assert_eq!(parse_rule(bad).unwrap_err().message(), format!("invalid device cgroup rule format: '{bad}'"));
+        assert_eq!(
+            parse_rule("c 10:* rw").unwrap(),
+            json!({"allow": true, "type": "c", "access": "rw", "major": 10})
+        );
+        for bad in [
+            "x 1:1 r",
+            "c 1 r",
+            "c 1:1 q",
+            "c 1:1 rrrr",
+            "c -1:1 r",
+            "",
+            "c 1:1  r",
+        ] {
+            assert_eq!(
+                parse_rule(bad).unwrap_err().message(),
+                format!("invalid device cgroup rule format: '{bad}'")
+            );
         }
     }
 }

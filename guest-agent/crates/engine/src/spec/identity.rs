@@ -35,18 +35,31 @@ struct Group<'a> {
 fn users(file: &str) -> impl Iterator<Item = User<'_>> {
     file.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
-        let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'))?;
+        let name = fields
+            .next()
+            .filter(|name| !name.is_empty() && !name.starts_with('#'))?;
         let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(User { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
+        Some(User {
+            name,
+            uid,
+            gid,
+            home: fields.nth(1).unwrap_or_default(),
+        })
     })
 }
 
 fn groups(file: &str) -> impl Iterator<Item = Group<'_>> {
     file.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
-        let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'))?;
+        let name = fields
+            .next()
+            .filter(|name| !name.is_empty() && !name.starts_with('#'))?;
         let gid = fields.nth(1)?.parse().ok()?;
-        Some(Group { name, gid, members: fields.next().unwrap_or_default() })
+        Some(Group {
+            name,
+            gid,
+            members: fields.next().unwrap_or_default(),
+        })
     })
 }
 
@@ -54,7 +67,12 @@ fn groups(file: &str) -> impl Iterator<Item = Group<'_>> {
 ///
 /// # Errors
 /// In Docker's words: nobody of that name, or a number out of range.
-pub(super) fn resolve(text: &str, added: &[String], passwd: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity> {
+pub(super) fn resolve(
+    text: &str,
+    added: &[String],
+    passwd: Option<&[u8]>,
+    group: Option<&[u8]>,
+) -> Result<Identity> {
     let passwd = String::from_utf8_lossy(passwd.unwrap_or_default());
     let group = String::from_utf8_lossy(group.unwrap_or_default());
     let (user, wanted_group) = text.split_once(':').unwrap_or((text, ""));
@@ -65,16 +83,34 @@ pub(super) fn resolve(text: &str, added: &[String], passwd: Option<&[u8]>, group
         _ => entry.name == user,
     });
     let mut identity = match (&found, number) {
-        (Some(entry), _) => Identity { uid: entry.uid, gid: entry.gid, groups: Vec::new(), home: entry.home.to_owned() },
-        (None, Some(number)) => Identity { uid: id(number)?, gid: 0, groups: Vec::new(), home: String::new() },
-        (None, None) if user.is_empty() => Identity { uid: 0, gid: 0, groups: Vec::new(), home: String::new() },
+        (Some(entry), _) => Identity {
+            uid: entry.uid,
+            gid: entry.gid,
+            groups: Vec::new(),
+            home: entry.home.to_owned(),
+        },
+        (None, Some(number)) => Identity {
+            uid: id(number)?,
+            gid: 0,
+            groups: Vec::new(),
+            home: String::new(),
+        },
+        (None, None) if user.is_empty() => Identity {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            home: String::new(),
+        },
         (None, None) => {
-            return Err(system(format!("unable to find user {user}: no matching entries in passwd file")));
+            return Err(system(format!(
+                "unable to find user {user}: no matching entries in passwd file"
+            )));
         }
     };
     if wanted_group.is_empty() {
         if let Some(entry) = &found {
-            let own = groups(&group).filter(|group| group.members.split(',').any(|member| member == entry.name));
+            let own = groups(&group)
+                .filter(|group| group.members.split(',').any(|member| member == entry.name));
             identity.groups = own.map(|group| group.gid).take(MAX_GROUPS).collect();
         }
     } else {
@@ -96,16 +132,22 @@ pub(super) fn resolve(text: &str, added: &[String], passwd: Option<&[u8]>, group
 
 fn group_id(wanted: &str, file: &str) -> Result<u32> {
     let number = wanted.parse::<i64>().ok();
-    let found = groups(file).find(|group| group.name == wanted || number == Some(i64::from(group.gid)));
+    let found =
+        groups(file).find(|group| group.name == wanted || number == Some(i64::from(group.gid)));
     match (found, number) {
         (Some(group), _) => Ok(group.gid),
         (None, Some(number)) => id(number),
-        (None, None) => Err(system(format!("unable to find group {wanted}: no matching entries in group file"))),
+        (None, None) => Err(system(format!(
+            "unable to find group {wanted}: no matching entries in group file"
+        ))),
     }
 }
 
 fn id(number: i64) -> Result<u32> {
-    u32::try_from(number).ok().filter(|id| *id <= MAX_ID).ok_or_else(out_of_range)
+    u32::try_from(number)
+        .ok()
+        .filter(|id| *id <= MAX_ID)
+        .ok_or_else(out_of_range)
 }
 
 fn out_of_range() -> errdefs::Error {
@@ -127,11 +169,25 @@ mod tests {
     #[test]
     fn names_and_numbers_are_found_in_the_images_files() {
         let www = of("www", &[]).unwrap();
-        assert_eq!((www.uid, www.gid, www.groups, www.home.as_str()), (33, 33, vec![33, 50], "/var/www"));
+        assert_eq!(
+            (www.uid, www.gid, www.groups, www.home.as_str()),
+            (33, 33, vec![33, 50], "/var/www")
+        );
         let root = of("", &[]).unwrap();
-        assert_eq!((root.uid, root.groups, root.home.as_str()), (0, vec![0, 0], "/root"));
+        assert_eq!(
+            (root.uid, root.groups, root.home.as_str()),
+            (0, vec![0, 0], "/root")
+        );
         let by_number = of("7:8", &["extra", "9"]).unwrap();
-        assert_eq!((by_number.uid, by_number.gid, by_number.groups, by_number.home.as_str()), (7, 8, vec![8, 50, 9], "/"));
+        assert_eq!(
+            (
+                by_number.uid,
+                by_number.gid,
+                by_number.groups,
+                by_number.home.as_str()
+            ),
+            (7, 8, vec![8, 50, 9], "/")
+        );
         assert_eq!(of("33", &[]).unwrap().gid, 33);
         assert_eq!(of("www:root", &[]).unwrap().groups, [0]);
         assert_eq!(resolve("", &[], None, None).unwrap().uid, 0);
@@ -140,8 +196,14 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         for (text, message) in [
-            ("nope", "unable to find user nope: no matching entries in passwd file"),
-            ("www:nope", "unable to find group nope: no matching entries in group file"),
+            (
+                "nope",
+                "unable to find user nope: no matching entries in passwd file",
+            ),
+            (
+                "www:nope",
+                "unable to find group nope: no matching entries in group file",
+            ),
             ("2147483648", "uids and gids must be in range 0-2147483647"),
             ("-1", "uids and gids must be in range 0-2147483647"),
         ] {

@@ -59,8 +59,8 @@ pub trait Machine: Send + Sync {
     fn memory_bytes(&self) -> u64;
     /// Whether a cgroup controller (`memory`, `cpu`, `cpuset`, `pids`, `io`) is there.
     fn controller(&self, name: &str) -> bool;
-    /// Highest capability the kernel knows.
-    fn last_capability(&self) -> u32;
+    /// Capabilities the engine itself has, a bit each: it cannot give others.
+    fn capabilities(&self) -> u64;
     /// The device nodes at a path: one, or all below a folder.
     ///
     /// # Errors

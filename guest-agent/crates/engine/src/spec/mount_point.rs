@@ -83,18 +83,30 @@ impl MountPoint {
     }
 }
 
-const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+const PROPAGATIONS: [&str; 6] = [
+    "private", "rprivate", "shared", "rshared", "slave", "rslave",
+];
 
 /// Every mount of a request: inherited ones, then binds, the long form, tmpfs, and volumes of the settings for places that are still free.
 ///
 /// # Errors
 /// In Docker's words.
-pub fn mount_points(config: &ContainerConfig, host: &HostConfig, inherited: Vec<MountPoint>) -> Result<Vec<MountPoint>> {
+pub fn mount_points(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    inherited: Vec<MountPoint>,
+) -> Result<Vec<MountPoint>> {
     let mut points = inherited;
     let mut asked: Vec<MountPoint> = Vec::new();
     let mut ask = |point: MountPoint| {
-        if asked.iter().any(|other| other.destination == point.destination) {
-            return Err(invalid(format!("Duplicate mount point: {}", point.destination)));
+        if asked
+            .iter()
+            .any(|other| other.destination == point.destination)
+        {
+            return Err(invalid(format!(
+                "Duplicate mount point: {}",
+                point.destination
+            )));
         }
         asked.push(point);
         Ok(())
@@ -108,12 +120,17 @@ pub fn mount_points(config: &ContainerConfig, host: &HostConfig, inherited: Vec<
     for (target, options) in host.tmpfs.iter().flatten() {
         let destination = check_target(target, "tmpfs")?;
         let mut point = MountPoint::new(MountKind::Tmpfs, destination);
-        point.tmpfs_options = tmpfs_options(options.split(',').filter(|option| !option.is_empty()))?;
+        point.tmpfs_options =
+            tmpfs_options(options.split(',').filter(|option| !option.is_empty()))?;
         point.read_write = !point.tmpfs_options.iter().any(|option| option == "ro");
         point.mode.clone_from(options);
         ask(point)?;
     }
-    points.retain(|point| !asked.iter().any(|other| other.destination == point.destination));
+    points.retain(|point| {
+        !asked
+            .iter()
+            .any(|other| other.destination == point.destination)
+    });
     points.extend(asked);
     for target in config.volumes.iter().flatten().map(|(target, _)| target) {
         let destination = check_target(target, "volume")?;
@@ -133,10 +150,14 @@ fn check_target(target: &str, kind: &str) -> Result<String> {
         return Err(about("field Target must not be empty".to_owned()));
     }
     if !target.starts_with('/') {
-        return Err(about(format!("invalid mount path: '{target}' mount path must be absolute")));
+        return Err(about(format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        )));
     }
     match clean(target).as_str() {
-        "/" => Err(about("invalid specification: destination can't be '/'".to_owned())),
+        "/" => Err(about(
+            "invalid specification: destination can't be '/'".to_owned(),
+        )),
         path => Ok(path.to_owned()),
     }
 }
@@ -155,7 +176,8 @@ pub(super) fn clean(path: &str) -> String {
 
 /// `[source:]target[:options]`.
 fn parse_bind(text: &str, volume_driver: &str) -> Result<MountPoint> {
-    let in_bind = |error: errdefs::Error| error.context(format!("invalid volume specification: '{text}'"));
+    let in_bind =
+        |error: errdefs::Error| error.context(format!("invalid volume specification: '{text}'"));
     let bad = || invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, mode) = match parts[..] {
@@ -168,8 +190,16 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<MountPoint> {
     if parts.len() > 1 && (parts[0].is_empty() || target.is_empty()) {
         return Err(bad());
     }
-    let kind = if source.starts_with('/') { MountKind::Bind } else { MountKind::Volume };
-    let word = if kind == MountKind::Bind { "bind" } else { "volume" };
+    let kind = if source.starts_with('/') {
+        MountKind::Bind
+    } else {
+        MountKind::Volume
+    };
+    let word = if kind == MountKind::Bind {
+        "bind"
+    } else {
+        "volume"
+    };
     let mut point = MountPoint::new(kind, check_target(target, word).map_err(in_bind)?);
     mode.clone_into(&mut point.mode);
     apply_mode(&mut point, mode).map_err(in_bind)?;
@@ -196,7 +226,10 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<MountPoint> {
 fn is_mode(text: &str) -> bool {
     !text.is_empty()
         && text.split(',').all(|word| {
-            matches!(word, "ro" | "rw" | "z" | "Z" | "nocopy" | "consistent" | "cached" | "delegated") || PROPAGATIONS.contains(&word)
+            matches!(
+                word,
+                "ro" | "rw" | "z" | "Z" | "nocopy" | "consistent" | "cached" | "delegated"
+            ) || PROPAGATIONS.contains(&word)
         })
 }
 
@@ -240,7 +273,12 @@ fn check_volume_name(name: &str) -> Result<()> {
 
 /// The long form.
 fn parse_mount(mount: &Mount) -> Result<MountPoint> {
-    let about = |what: &str| invalid(format!("invalid mount config for type \"{}\": {what}", mount.kind));
+    let about = |what: &str| {
+        invalid(format!(
+            "invalid mount config for type \"{}\": {what}",
+            mount.kind
+        ))
+    };
     let kind = match mount.kind.as_str() {
         "bind" => MountKind::Bind,
         "volume" => MountKind::Volume,
@@ -248,7 +286,10 @@ fn parse_mount(mount: &Mount) -> Result<MountPoint> {
         "image" | "cluster" | "npipe" => {
             return Err(errdefs::Error::new(
                 errdefs::ErrorKind::NotImplemented,
-                format!("mounts of type {} are not implemented by this version of Berth", mount.kind),
+                format!(
+                    "mounts of type {} are not implemented by this version of Berth",
+                    mount.kind
+                ),
             ));
         }
         _ => return Err(about("mount type unknown")),
@@ -262,7 +303,10 @@ fn parse_mount(mount: &Mount) -> Result<MountPoint> {
                 return Err(about("field Source must not be empty"));
             }
             if !mount.source.starts_with('/') {
-                return Err(about(&format!("invalid mount path: '{}' mount path must be absolute", mount.source)));
+                return Err(about(&format!(
+                    "invalid mount path: '{}' mount path must be absolute",
+                    mount.source
+                )));
             }
             if mount.volume_options.is_some() {
                 return Err(about("field VolumeOptions must not be specified"));
@@ -272,7 +316,10 @@ fn parse_mount(mount: &Mount) -> Result<MountPoint> {
             if let Some(options) = &mount.bind_options {
                 if !options.propagation.is_empty() {
                     if !PROPAGATIONS.contains(&options.propagation.as_str()) {
-                        return Err(about(&format!("invalid propagation mode: {}", options.propagation)));
+                        return Err(about(&format!(
+                            "invalid propagation mode: {}",
+                            options.propagation
+                        )));
                     }
                     point.propagation.clone_from(&options.propagation);
                 }
@@ -290,7 +337,9 @@ fn parse_mount(mount: &Mount) -> Result<MountPoint> {
             }
             point.name.clone_from(&mount.source);
             if mount.source.is_empty() && mount.read_only {
-                return Err(about("must not set ReadOnly mode when using anonymous volumes"));
+                return Err(about(
+                    "must not set ReadOnly mode when using anonymous volumes",
+                ));
             }
             "z".clone_into(&mut point.mode);
             if let Some(options) = &mount.volume_options {
@@ -337,33 +386,84 @@ mod tests {
     #[test]
     fn binds_are_read_in_all_their_forms() {
         let point = bind("/a/../b:/c/:ro,rslave").unwrap();
-        assert_eq!((point.source.as_str(), point.destination.as_str(), point.read_write, point.propagation.as_str()), ("/b", "/c", false, "rslave"));
+        assert_eq!(
+            (
+                point.source.as_str(),
+                point.destination.as_str(),
+                point.read_write,
+                point.propagation.as_str()
+            ),
+            ("/b", "/c", false, "rslave")
+        );
         let point = bind("data:/v:nocopy").unwrap();
-        assert_eq!((point.kind, point.name.as_str(), point.copy_up), (MountKind::Volume, "data", false));
+        assert_eq!(
+            (point.kind, point.name.as_str(), point.copy_up),
+            (MountKind::Volume, "data", false)
+        );
         let point = bind("/v").unwrap();
-        assert_eq!((point.kind, point.name.as_str(), point.destination.as_str()), (MountKind::Volume, "", "/v"));
+        assert_eq!(
+            (point.kind, point.name.as_str(), point.destination.as_str()),
+            (MountKind::Volume, "", "/v")
+        );
     }
 
     #[test]
     fn bad_mounts_are_refused_in_dockers_words() {
         for (text, message) in [
-            ("/etc:rel", "invalid volume specification: '/etc:rel': invalid mount config for type \"bind\": invalid mount path: 'rel' mount path must be absolute"),
-            ("/etc:/", "invalid volume specification: '/etc:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
-            ("/a:/b:bogus", "invalid volume specification: '/a:/b:bogus': invalid mode: bogus"),
+            (
+                "/etc:rel",
+                "invalid volume specification: '/etc:rel': invalid mount config for type \"bind\": invalid mount path: 'rel' mount path must be absolute",
+            ),
+            (
+                "/etc:/",
+                "invalid volume specification: '/etc:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
+            ),
+            (
+                "/a:/b:bogus",
+                "invalid volume specification: '/a:/b:bogus': invalid mode: bogus",
+            ),
             ("a:b:c:d", "invalid volume specification: 'a:b:c:d'"),
         ] {
             assert_eq!(bind(text).unwrap_err().message(), message);
         }
-        assert!(bind("a/b:/c").unwrap_err().message().contains("includes invalid characters for a local volume name"));
+        assert!(
+            bind("a/b:/c")
+                .unwrap_err()
+                .message()
+                .contains("includes invalid characters for a local volume name")
+        );
     }
 
     #[test]
     fn two_mounts_at_one_place_are_refused_and_images_give_way() {
-        let mut host = HostConfig { binds: Some(vec!["/a:/x".into(), "/b:/x/".into()]), ..HostConfig::default() };
-        let config = ContainerConfig { volumes: Some([("/x".to_owned(), docker_api::Empty {}), ("/y".to_owned(), docker_api::Empty {})].into()), ..ContainerConfig::default() };
-        assert_eq!(mount_points(&config, &host, Vec::new()).unwrap_err().message(), "Duplicate mount point: /x");
+        let mut host = HostConfig {
+            binds: Some(vec!["/a:/x".into(), "/b:/x/".into()]),
+            ..HostConfig::default()
+        };
+        let config = ContainerConfig {
+            volumes: Some(
+                [
+                    ("/x".to_owned(), docker_api::Empty {}),
+                    ("/y".to_owned(), docker_api::Empty {}),
+                ]
+                .into(),
+            ),
+            ..ContainerConfig::default()
+        };
+        assert_eq!(
+            mount_points(&config, &host, Vec::new())
+                .unwrap_err()
+                .message(),
+            "Duplicate mount point: /x"
+        );
         host.binds = Some(vec!["/a:/x".into()]);
         let points = mount_points(&config, &host, Vec::new()).unwrap();
-        assert_eq!(points.iter().map(|point| (point.kind, point.destination.as_str())).collect::<Vec<_>>(), [(MountKind::Bind, "/x"), (MountKind::Volume, "/y")]);
+        assert_eq!(
+            points
+                .iter()
+                .map(|point| (point.kind, point.destination.as_str()))
+                .collect::<Vec<_>>(),
+            [(MountKind::Bind, "/x"), (MountKind::Volume, "/y")]
+        );
     }
 }

@@ -10,8 +10,10 @@ const PERIOD: i64 = 100_000;
 pub(super) fn of_container(host: &HostConfig) -> Map<String, Value> {
     let mut resources = Map::new();
     let mut set = |name: &str, values: &[(&str, Option<Value>)]| {
-        let given: Map<String, Value> =
-            values.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?))).collect();
+        let given: Map<String, Value> = values
+            .iter()
+            .filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?)))
+            .collect();
         if !given.is_empty() {
             resources.insert(name.to_owned(), Value::Object(given));
         }
@@ -24,8 +26,18 @@ pub(super) fn of_container(host: &HostConfig) -> Map<String, Value> {
             ("limit", positive(host.memory)),
             ("reservation", positive(host.memory_reservation)),
             ("swap", nonzero(host.memory_swap)),
-            ("swappiness", host.memory_swappiness.filter(|value| *value >= 0).map(|value| json!(value))),
-            ("disableOOMKiller", host.oom_kill_disable.filter(|disable| *disable).map(|value| json!(value))),
+            (
+                "swappiness",
+                host.memory_swappiness
+                    .filter(|value| *value >= 0)
+                    .map(|value| json!(value)),
+            ),
+            (
+                "disableOOMKiller",
+                host.oom_kill_disable
+                    .filter(|disable| *disable)
+                    .map(|value| json!(value)),
+            ),
         ],
     );
     let (mut quota, mut period) = (host.cpu_quota, host.cpu_period);
@@ -43,8 +55,22 @@ pub(super) fn of_container(host: &HostConfig) -> Map<String, Value> {
             ("mems", text(&host.cpuset_mems)),
         ],
     );
-    set("pids", &[("limit", host.pids_limit.filter(|limit| *limit > 0).map(|limit| json!(limit)))]);
-    set("blockIO", &[("weight", (host.blkio_weight > 0).then(|| json!(host.blkio_weight)))]);
+    set(
+        "pids",
+        &[(
+            "limit",
+            host.pids_limit
+                .filter(|limit| *limit > 0)
+                .map(|limit| json!(limit)),
+        )],
+    );
+    set(
+        "blockIO",
+        &[(
+            "weight",
+            (host.blkio_weight > 0).then(|| json!(host.blkio_weight)),
+        )],
+    );
     resources
 }
 
@@ -54,11 +80,23 @@ mod tests {
 
     #[test]
     fn limits_become_what_the_kernel_wants() {
-        let host = HostConfig { memory: 64 << 20, memory_swap: -1, nano_cpus: 1_500_000_000, pids_limit: Some(50), ..HostConfig::default() };
+        let host = HostConfig {
+            memory: 64 << 20,
+            memory_swap: -1,
+            nano_cpus: 1_500_000_000,
+            pids_limit: Some(50),
+            ..HostConfig::default()
+        };
         assert_eq!(
             Value::Object(of_container(&host)),
             json!({"memory": {"limit": 67_108_864, "swap": -1}, "cpu": {"quota": 150_000, "period": 100_000}, "pids": {"limit": 50}})
         );
-        assert!(of_container(&HostConfig { pids_limit: Some(-1), ..HostConfig::default() }).is_empty());
+        assert!(
+            of_container(&HostConfig {
+                pids_limit: Some(-1),
+                ..HostConfig::default()
+            })
+            .is_empty()
+        );
     }
 }

@@ -61,7 +61,8 @@ uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid wa
 #[cfg(target_arch = "x86_64")]
 const OF_ARCHITECTURE: &str = "arch_prctl modify_ldt";
 #[cfg(target_arch = "aarch64")]
-const OF_ARCHITECTURE: &str = "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls";
+const OF_ARCHITECTURE: &str =
+    "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls";
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURES: [&str; 3] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"];
 #[cfg(target_arch = "aarch64")]
@@ -78,11 +79,20 @@ const WITH_CAPABILITY: [(&str, &str); 14] = [
     ("CAP_SYS_CHROOT", "chroot"),
     ("CAP_SYS_MODULE", "delete_module init_module finit_module"),
     ("CAP_SYS_PACCT", "acct"),
-    ("CAP_SYS_PTRACE", "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace"),
+    (
+        "CAP_SYS_PTRACE",
+        "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace",
+    ),
     ("CAP_SYS_RAWIO", "iopl ioperm"),
-    ("CAP_SYS_TIME", "settimeofday stime clock_settime clock_settime64"),
+    (
+        "CAP_SYS_TIME",
+        "settimeofday stime clock_settime clock_settime64",
+    ),
     ("CAP_SYS_TTY_CONFIG", "vhangup"),
-    ("CAP_SYS_NICE", "get_mempolicy mbind set_mempolicy set_mempolicy_home_node"),
+    (
+        "CAP_SYS_NICE",
+        "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
+    ),
     ("CAP_SYSLOG", "syslog"),
     ("CAP_BPF", "bpf"),
     ("CAP_PERFMON", "perf_event_open"),
@@ -168,7 +178,8 @@ struct Condition {
 impl Condition {
     /// Each part that is named fits: of the capabilities all, of the architectures one.
     fn includes(&self, capabilities: &[String]) -> bool {
-        self.caps.iter().all(|name| capabilities.contains(name)) && (self.arches.is_empty() || self.is_here())
+        self.caps.iter().all(|name| capabilities.contains(name))
+            && (self.arches.is_empty() || self.is_here())
     }
 
     fn excludes(&self, capabilities: &[String]) -> bool {
@@ -176,7 +187,11 @@ impl Condition {
     }
 
     fn is_here(&self) -> bool {
-        let own = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let own = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        };
         self.arches.iter().any(|name| name == own)
     }
 }
@@ -186,14 +201,18 @@ impl Condition {
 /// # Errors
 /// `Decoding seccomp profile failed: …`.
 pub(super) fn custom_profile(text: &str, capabilities: &[String]) -> Result<Value> {
-    let profile: Profile =
-        serde_json::from_str(text).map_err(|error| system(format!("Decoding seccomp profile failed: {error}")))?;
+    let profile: Profile = serde_json::from_str(text)
+        .map_err(|error| system(format!("Decoding seccomp profile failed: {error}")))?;
     let mut rules = Vec::new();
     for rule in profile.syscalls {
         if !rule.includes.includes(capabilities) || rule.excludes.excludes(capabilities) {
             continue;
         }
-        let names = if rule.name.is_empty() { rule.names } else { vec![rule.name] };
+        let names = if rule.name.is_empty() {
+            rule.names
+        } else {
+            vec![rule.name]
+        };
         let mut value = json!({"names": names, "action": rule.action});
         if let Some(errno) = rule.errno_ret {
             value["errnoRet"] = errno.into();
@@ -221,7 +240,11 @@ mod tests {
 
     fn names(profile: &Value) -> Vec<&str> {
         let rules = profile["syscalls"].as_array().unwrap();
-        rules.iter().flat_map(|rule| rule["names"].as_array().unwrap()).filter_map(Value::as_str).collect()
+        rules
+            .iter()
+            .flat_map(|rule| rule["names"].as_array().unwrap())
+            .filter_map(Value::as_str)
+            .collect()
     }
 
     #[test]
@@ -241,6 +264,11 @@ mod tests {
             {"names":["mount"],"action":"SCMP_ACT_ERRNO","includes":{"caps":["CAP_SYS_ADMIN"]}}]}"#;
         assert_eq!(names(&custom_profile(text, &[]).unwrap()), ["mkdir"]);
         let error = custom_profile("{", &[]).unwrap_err();
-        assert!(error.message().starts_with("Decoding seccomp profile failed: "), "{error}");
+        assert!(
+            error
+                .message()
+                .starts_with("Decoding seccomp profile failed: "),
+            "{error}"
+        );
     }
 }

@@ -39,7 +39,12 @@ impl Engine {
                 _ => counts.stopped += 1,
             }
         }
-        counts.images = self.ports.images.list().await.map_or(0, |images| images.len());
+        counts.images = self
+            .ports
+            .images
+            .list()
+            .await
+            .map_or(0, |images| images.len());
         counts
     }
 
@@ -52,12 +57,20 @@ impl Engine {
     }
 
     /// The next event; none: `until` is over.
-    pub async fn next_event(&self, listener: &mut Listener, until: Option<Timestamp>) -> Option<Arc<EventMessage>> {
-        let Some(until) = until else { return listener.next().await };
+    pub async fn next_event(
+        &self,
+        listener: &mut Listener,
+        until: Option<Timestamp>,
+    ) -> Option<Arc<EventMessage>> {
+        let Some(until) = until else {
+            return listener.next().await;
+        };
         let left = u64::try_from(until.0 - self.ports.world.now().0).ok()?;
         let next = listener.next();
         futures_util::pin_mut!(next);
-        match futures_util::future::select(next, self.ports.world.sleep(Duration::from_nanos(left))).await {
+        match futures_util::future::select(next, self.ports.world.sleep(Duration::from_nanos(left)))
+            .await
+        {
             futures_util::future::Either::Left((event, _)) => event,
             futures_util::future::Either::Right(_) => None,
         }

@@ -37,7 +37,12 @@ impl Engine {
         };
         let (volume, new) = self.ports.volumes.ensure(request).await?;
         if new {
-            self.tell("volume", "create", &volume.name, &[("driver", &volume.driver)]);
+            self.tell(
+                "volume",
+                "create",
+                &volume.name,
+                &[("driver", &volume.driver)],
+            );
         }
         Ok(shown(volume))
     }
@@ -57,15 +62,22 @@ impl Engine {
     pub async fn list_volumes(&self, filters: &Filters) -> Result<VolumeList> {
         check_names(filters, &["dangling", "driver", "label", "name"])?;
         let dangling = flag(filters, "dangling")?;
-        let any = |name: &str, fits: &dyn Fn(&str) -> bool| !filters.contains_key(name) || values(filters, name).any(fits);
+        let any = |name: &str, fits: &dyn Fn(&str) -> bool| {
+            !filters.contains_key(name) || values(filters, name).any(fits)
+        };
         let all = self.ports.volumes.list().await?.into_iter();
         let listed = all.filter(|volume| {
             any("name", &|part| volume.name.contains(part))
                 && any("driver", &|driver| volume.driver == driver)
                 && labels_fit(filters, "label", Some(&volume.labels))
-                && dangling.is_none_or(|dangling| self.users_of_volume(&volume.name).is_empty() == dangling)
+                && dangling.is_none_or(|dangling| {
+                    self.users_of_volume(&volume.name).is_empty() == dangling
+                })
         });
-        Ok(VolumeList { volumes: listed.map(shown).collect(), warnings: None })
+        Ok(VolumeList {
+            volumes: listed.map(shown).collect(),
+            warnings: None,
+        })
     }
 
     /// Removes a volume and its content. Docker API: DELETE /volumes/{name}; `force`: one that is not there is fine.
@@ -75,7 +87,9 @@ impl Engine {
     pub async fn remove_volume(&self, name: &str, force: bool) -> Result<()> {
         let _nobody_takes_it = self.volumes_in_use.write().await;
         let volume = match self.ports.volumes.get(name).await {
-            Err(error) if force && errdefs::Classify::kind(&error) == ErrorKind::NotFound => return Ok(()),
+            Err(error) if force && errdefs::Classify::kind(&error) == ErrorKind::NotFound => {
+                return Ok(());
+            }
             found => found?,
         };
         let users = self.users_of_volume(name);
@@ -100,7 +114,8 @@ impl Engine {
         let mut pruned = VolumesPruned::default();
         let _nobody_takes_them = self.volumes_in_use.write().await;
         for volume in self.ports.volumes.list().await? {
-            let unwanted = filters.contains_key("label!") && labels_fit(filters, "label!", Some(&volume.labels));
+            let unwanted = filters.contains_key("label!")
+                && labels_fit(filters, "label!", Some(&volume.labels));
             let named = !volume.labels.contains_key(ANONYMOUS);
             if unwanted || named && !all || !labels_fit(filters, "label", Some(&volume.labels)) {
                 continue;
@@ -110,18 +125,34 @@ impl Engine {
             }
             let size = self.ports.volumes.usage(&volume.name).await.unwrap_or(0);
             self.ports.volumes.remove(&volume.name).await?;
-            self.tell("volume", "destroy", &volume.name, &[("driver", &volume.driver)]);
+            self.tell(
+                "volume",
+                "destroy",
+                &volume.name,
+                &[("driver", &volume.driver)],
+            );
             pruned.space_reclaimed += size;
             pruned.volumes_deleted.push(volume.name);
         }
-        self.tell("volume", "prune", "", &[("reclaimed", &pruned.space_reclaimed.to_string())]);
+        self.tell(
+            "volume",
+            "prune",
+            "",
+            &[("reclaimed", &pruned.space_reclaimed.to_string())],
+        );
         Ok(pruned)
     }
 
     /// Ids of the containers that mount a volume, running or not.
     pub(crate) fn users_of_volume(&self, name: &str) -> Vec<String> {
         let containers = self.containers.all();
-        let users = containers.iter().filter(|container| container.record().mounts.iter().any(|mount| mount.name == name));
+        let users = containers.iter().filter(|container| {
+            container
+                .record()
+                .mounts
+                .iter()
+                .any(|mount| mount.name == name)
+        });
         users.map(|container| container.id.to_string()).collect()
     }
 }
@@ -132,14 +163,19 @@ fn flag(filters: &Filters, name: &str) -> Result<Option<bool>> {
         None => Ok(None),
         Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(Some(true)),
         Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(Some(false)),
-        Some(other) => Err(Error::new(ErrorKind::InvalidParameter, format!("invalid filter '{name}=[{other}]'"))),
+        Some(other) => Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("invalid filter '{name}=[{other}]'"),
+        )),
     }
 }
 
 fn shown(volume: Volume) -> Shown {
     let some = |map: BTreeMap<String, String>| (!map.is_empty()).then_some(map);
     Shown {
-        created_at: rfc3339(crate::ports::world::Timestamp(volume.created.0.div_euclid(1_000_000_000) * 1_000_000_000)),
+        created_at: rfc3339(crate::ports::world::Timestamp(
+            volume.created.0.div_euclid(1_000_000_000) * 1_000_000_000,
+        )),
         driver: volume.driver,
         labels: some(volume.labels),
         mountpoint: volume.mountpoint.to_string_lossy().into_owned(),
