@@ -2,6 +2,7 @@
 //!
 //! | face | what it is |
 //! |---|---|
+//! | `docker-init` | the first process of a container whose user asked for one; bound into it |
 //! | `engine` | the Docker-compatible engine |
 //! | `init` (or PID 1) | the machine's first process: mounts, network, data disk, vsock, runs `engine` |
 //!
@@ -24,6 +25,9 @@ fn main() -> ExitCode {
         .unwrap_or_default();
     let face = arguments.next().unwrap_or_default();
     match (called.to_str(), face.to_str()) {
+        // The name first: what follows is the container's program, whatever it is called.
+        (Some("docker-init"), _) => runtime::init(std::env::args_os().skip(1)),
+        (_, Some("docker-init")) => runtime::init(arguments),
         (Some("init"), _) | (_, Some("init")) => init::main(),
         (_, Some("engine")) => engine::main(arguments),
         _ => usage(),
@@ -31,6 +35,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: berth-agent engine|init");
+    eprintln!("usage: berth-agent docker-init|engine|init");
     ExitCode::from(2)
 }

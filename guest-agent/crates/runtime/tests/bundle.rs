@@ -18,6 +18,11 @@ use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    // In a container of a test.
+    if arguments.next().is_some_and(|name| name == INIT) {
+        return runtime::init(arguments);
+    }
     if let Err(end) = namespaced::enter() {
         return end;
     }
@@ -63,6 +68,19 @@ fn main() -> ExitCode {
         (
             "what_is_not_supported_is_refused",
             what_is_not_supported_is_refused,
+        ),
+        (
+            "an_init_ends_as_its_program_does",
+            an_init_ends_as_its_program_does,
+        ),
+        ("an_init_reaps_orphans", an_init_reaps_orphans),
+        (
+            "an_init_hands_signals_to_its_program",
+            an_init_hands_signals_to_its_program,
+        ),
+        (
+            "an_inits_program_has_the_terminal",
+            an_inits_program_has_the_terminal,
         ),
         ("a_start_is_quick", a_start_is_quick),
     ];
@@ -430,6 +448,14 @@ fn open_descriptors_do_not_leak(bed: &Bed) {
 fn a_terminal_is_the_containers_own(bed: &Bed) {
     let mut spec = spec("tty; stty size; ls -l /dev/console | cut -c1; echo done");
     spec["process"]["terminal"] = json!(true);
+    assert_eq!(
+        on_a_terminal(bed, spec),
+        "/dev/pts/0\r\n12 34\r\nc\r\ndone\r\n"
+    );
+}
+
+/// What a container says on its terminal up to the word `done`.
+fn on_a_terminal(bed: &Bed, spec: Value) -> String {
     let spec: Spec = serde_json::from_value(spec).expect("a spec");
     let mount_point = bed.new_folder("rootfs");
     let mut container = Container::create(&CreateOptions {
@@ -455,8 +481,8 @@ fn a_terminal_is_the_containers_own(bed: &Bed) {
         said.push_str(&String::from_utf8_lossy(&chunk[..read]));
     }
     assert_eq!(wait(&container), 0);
-    assert_eq!(said, "/dev/pts/0\r\n12 34\r\nc\r\ndone\r\n");
     container.cgroup().remove().expect("empty");
+    said
 }
 
 fn frozen_processes_do_not_run(bed: &Bed) {
@@ -475,11 +501,7 @@ fn frozen_processes_do_not_run(bed: &Bed) {
             .expect("there")
             .contains("frozen 1")
     };
-    let end = Instant::now() + Duration::from_secs(5);
-    while !frozen() {
-        assert!(Instant::now() < end, "it does not freeze");
-        std::thread::yield_now();
-    }
+    until("it is frozen", frozen);
     group.kill().expect("killed");
     assert_eq!(wait(&container), 128 + 9);
     group.remove().expect("empty");
@@ -532,6 +554,126 @@ fn devices_are_filtered(bed: &Bed) {
     let (root, _) = overlay(bed, vec![bed.root()]);
     let (_, got) = bed.run_in(&spec, &root);
     assert_eq!(got, "1\nhead: /tmp/kmsg: Operation not permitted\nopened\n");
+}
+
+/// Where a container has its init.
+const INIT: &str = "/sbin/docker-init";
+
+/// A spec whose first process is the init: this program, with the libraries it needs.
+fn spec_with_init(arguments: &[&str]) -> Value {
+    let mut spec = spec("");
+    spec["process"]["args"] = json!([&[INIT, "--"], arguments].concat());
+    let this = std::env::current_exe().expect("this program");
+    let mut binds = vec![(this.to_string_lossy().into_owned(), INIT)];
+    for folder in ["/lib", "/lib64"] {
+        if Path::new(folder).exists() {
+            binds.push((folder.to_owned(), folder));
+        }
+    }
+    let mounts = spec["mounts"].as_array_mut().expect("a list");
+    for (source, destination) in binds {
+        mounts.push(json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "ro"]}));
+    }
+    spec
+}
+
+fn an_init_ends_as_its_program_does(bed: &Bed) {
+    fs::write(bed.root().join("bin/plain"), "not a program").expect("written");
+    let check = |arguments: &[&str], code: i32, said: &str| {
+        assert_eq!(
+            bed.run(&spec_with_init(arguments)),
+            (code, said.to_owned()),
+            "{arguments:?}"
+        );
+    };
+    check(&["sh", "-c", "echo $$; exit 7"], 7, "2\n");
+    check(&["sh", "-c", "kill -9 $$"], 128 + 9, "");
+    check(
+        &["nope"],
+        127,
+        "[FATAL tini (1)] exec nope failed: No such file or directory\n",
+    );
+    check(
+        &["/bin/plain"],
+        126,
+        "[FATAL tini (1)] exec /bin/plain failed: Permission denied\n",
+    );
+}
+
+fn an_init_reaps_orphans(bed: &Bed) {
+    // The middle process ends at once; its child becomes the init's, ends too, and must not stay a zombie.
+    let script = r#"
+child=$(sh -c 'sleep 0.01 >/dev/null & echo $!')
+while [ -d /proc/$child ]; do :; done
+echo reaped
+"#;
+    let (mut container, output) = bed
+        .create(
+            &spec_with_init(&["sh", "-c", script]),
+            &Root::Folder(bed.root()),
+        )
+        .expect("created");
+    container.start().expect("started");
+    if !ends_within(&container, Duration::from_secs(20)) {
+        container.signal(Signal::KILL).expect("alive");
+    }
+    wait(&container);
+    assert_eq!(fs::read_to_string(output).expect("output"), "reaped\n");
+    container.cgroup().remove().expect("empty");
+}
+
+fn an_init_hands_signals_to_its_program(bed: &Bed) {
+    for (name, signal) in [
+        ("TERM", Signal::TERM),
+        ("HUP", Signal::HUP),
+        ("USR2", Signal::USR2),
+        ("WINCH", Signal::WINCH),
+    ] {
+        let script = format!("trap 'echo {name}; exit 5' {name}; echo ready; while :; do :; done");
+        let (mut container, output) = bed
+            .create(
+                &spec_with_init(&["sh", "-c", &script]),
+                &Root::Folder(bed.root()),
+            )
+            .expect("created");
+        container.start().expect("started");
+        until("the program is ready", || {
+            fs::read_to_string(&output).expect("output") == "ready\n"
+        });
+        container.signal(signal).expect("alive");
+        if !ends_within(&container, Duration::from_secs(20)) {
+            container.signal(Signal::KILL).expect("alive");
+        }
+        assert_eq!(wait(&container), 5, "{name}");
+        let said = fs::read_to_string(output).expect("output");
+        assert_eq!(said, format!("ready\n{name}\n"));
+        container.cgroup().remove().expect("empty");
+    }
+}
+
+fn an_inits_program_has_the_terminal(bed: &Bed) {
+    // Fields of stat: its process group, and the one in the terminal's foreground.
+    let script = "awk '{print $5 == $8, $5 != 1}' /proc/$$/stat; stty size; echo done";
+    let mut spec = spec_with_init(&["sh", "-c", script]);
+    spec["process"]["terminal"] = json!(true);
+    assert_eq!(on_a_terminal(bed, spec), "1 1\r\n12 34\r\ndone\r\n");
+}
+
+fn ends_within(container: &Container, time: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let time = Timespec::try_from(time).expect("a short time");
+    let pidfd = container.pidfd();
+    let mut wanted = [PollFd::new(&pidfd, PollFlags::IN)];
+    poll(&mut wanted, Some(&time)).expect("polled") == 1
+}
+
+/// Waits for what the kernel gives no event for.
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !reached() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::yield_now();
+    }
 }
 
 fn a_start_is_quick(bed: &Bed) {
