@@ -13,7 +13,7 @@
 //! was resolved inside the new root, so no symlink of the image can lead a mount outside (CVE-2021-30465).
 //!
 //! What a spec may ask and this runtime does not do yet is refused with its name: user namespaces, AppArmor and SELinux
-//! labels, hooks, joining a pid namespace.
+//! labels, hooks.
 //!
 //! Spec: OCI runtime 1.2, config and config-linux.
 

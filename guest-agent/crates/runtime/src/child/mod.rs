@@ -11,7 +11,7 @@ mod root;
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -27,7 +27,7 @@ use crate::{
     container::{CreateOptions, Root, Stdio, namespace_flag},
     error::CreateError,
     seccomp::{self, Filter},
-    sys,
+    sys::{self, Cloned},
 };
 
 /// A step that failed: what was tried and why, as clients of Docker read it.
@@ -63,8 +63,10 @@ pub(crate) struct Plan<'a> {
     stdio: &'a Stdio<'a>,
     new_namespaces: u64,
     filter: Option<Filter>,
-    /// Namespaces that are joined; pid is not among them.
+    /// Namespaces that the child joins.
     joined: Vec<(OwnedFd, LinkNameSpaceType)>,
+    /// The one that it is born in: a process cannot change its own.
+    pid_namespace: Option<OwnedFd>,
 }
 
 impl<'a> Plan<'a> {
@@ -81,15 +83,18 @@ impl<'a> Plan<'a> {
         {
             return Err(CreateError::Invalid("no program to run".to_owned()));
         }
-        let (mut new_namespaces, mut joined) = (0, Vec::new());
+        let (mut new_namespaces, mut joined, mut pid_namespace) = (0, Vec::new(), None);
         for namespace in spec
             .linux()
             .iter()
             .flat_map(|linux| linux.namespaces().iter().flatten())
         {
-            match namespace.path() {
-                None => new_namespaces |= namespace_flag(namespace.typ()),
-                Some(path) => joined.push((open_namespace(path)?, joinable(namespace.typ())?)),
+            match (namespace.path(), namespace.typ()) {
+                (None, kind) => new_namespaces |= namespace_flag(kind),
+                (Some(path), LinuxNamespaceType::Pid) => {
+                    pid_namespace = Some(open_namespace(path)?);
+                }
+                (Some(path), kind) => joined.push((open_namespace(path)?, joinable(kind)?)),
             }
         }
         let filter = spec
@@ -110,11 +115,28 @@ impl<'a> Plan<'a> {
             new_namespaces,
             filter,
             joined,
+            pid_namespace,
         })
     }
 
-    pub(crate) fn new_namespaces(&self) -> u64 {
-        self.new_namespaces
+    /// Clones the child into its namespaces and the group.
+    pub(crate) fn clone_into(&self, cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
+        let Some(pid_namespace) = &self.pid_namespace else {
+            return sys::clone_into(self.new_namespaces, cgroup);
+        };
+        let kind = Some(LinkNameSpaceType::ProcessID);
+        let own = rustix::fs::open(
+            "/proc/self/ns/pid",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        // Changes where this process's children are born, and is taken back for the next ones.
+        move_into_link_name_space(pid_namespace.as_fd(), kind)?;
+        let cloned = sys::clone_into(self.new_namespaces, cgroup);
+        if !matches!(cloned, Ok(Cloned::Child)) {
+            move_into_link_name_space(own.as_fd(), kind)?;
+        }
+        cloned
     }
 }
 
@@ -134,7 +156,7 @@ fn joinable(kind: LinuxNamespaceType) -> Result<LinkNameSpaceType, CreateError> 
         LinuxNamespaceType::Ipc => Ok(LinkNameSpaceType::InterProcessCommunication),
         LinuxNamespaceType::Uts => Ok(LinkNameSpaceType::HostNameAndNISDomainName),
         LinuxNamespaceType::Cgroup => Ok(LinkNameSpaceType::ControlGroup),
-        LinuxNamespaceType::Pid => Err(CreateError::Unsupported("joining a pid namespace")),
+        LinuxNamespaceType::Pid => Ok(LinkNameSpaceType::ProcessID),
         LinuxNamespaceType::Mount | LinuxNamespaceType::User | LinuxNamespaceType::Time => Err(
             CreateError::Unsupported("joining a mount, user or time namespace"),
         ),
