@@ -7,6 +7,7 @@ mod devices;
 mod identity;
 mod mounts;
 mod program;
+mod propagation;
 mod root;
 
 use std::{
@@ -18,10 +19,11 @@ use std::{
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::{
     fs::{Mode, OFlags},
-    mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount},
+    mount::{UnmountFlags, unmount},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
+use self::propagation::Propagation;
 use crate::{
     channel::{Channel, Message},
     container::{CreateOptions, Root, Stdio, namespace_flag},
@@ -260,9 +262,8 @@ fn exec_run(
 
 /// Root, mounts, devices, masks. Gives the terminal when there is one.
 fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> {
-    // What we mount must not appear outside, and ours must not change under us.
-    let propagation = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", propagation).map_err(|error| Failure::of("make mounts private", error))?;
+    let of_root = Propagation::of_root(plan.spec)?;
+    propagation::leave_the_hosts(of_root, plan.mount_point)?;
     let root = root::mount(plan.root, plan.mount_point)?;
     mounts::mount_all(&root, plan.spec)?;
     devices::make(&root, plan.spec)?;
@@ -271,6 +272,7 @@ fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> 
         Stdio::Streams(_) => None,
     };
     pivot(&root)?;
+    propagation::of_the_new_root(of_root)?;
     mounts::set_sysctls(plan.spec)?;
     mounts::mask(plan.spec)?;
     if plan
@@ -286,9 +288,13 @@ fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> 
 
 fn pivot(root: &root::RootFolder) -> Result<(), Failure> {
     let failed = |what: &'static str| move |error: rustix::io::Errno| Failure::of(what, error);
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let old = rustix::fs::open("/", flags, Mode::empty()).map_err(failed("open the old root"))?;
     rustix::process::fchdir(root.as_fd()).map_err(failed("enter the root"))?;
-    // The old root is stacked below the new one at ".", and then taken away: no folder for it is needed in the image.
+    // The old root is stacked on the new one, and then taken away: no folder for it is needed in the image.
     rustix::process::pivot_root(".", ".").map_err(failed("pivot_root"))?;
+    rustix::process::fchdir(&old).map_err(failed("enter the old root"))?;
+    propagation::let_go_here().map_err(failed("separate the old root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(failed("leave the old root"))?;
     rustix::process::chdir("/").map_err(failed("chdir /"))
 }

@@ -18,7 +18,7 @@ use rustix::{
     },
 };
 
-use super::{Failure, relative, root::RootFolder};
+use super::{Failure, propagation::Propagation, relative, root::RootFolder};
 use crate::sys;
 
 /// Options of a mount, sorted.
@@ -29,7 +29,7 @@ struct Options {
     clear: u64,
     /// The same for every mount below.
     recursive_set: u64,
-    propagation: u64,
+    propagation: Option<Propagation>,
     bind: bool,
     recursive_bind: bool,
     /// For the file system itself.
@@ -55,16 +55,8 @@ impl Options {
             ("nodiratime", "diratime", libc::MOUNT_ATTR_NODIRATIME),
             ("nosymfollow", "symfollow", libc::MOUNT_ATTR_NOSYMFOLLOW),
         ];
-        let propagation = |flag: libc::c_ulong| Some(flag);
-        let kind = match word.trim_start_matches('r') {
-            "private" => propagation(libc::MS_PRIVATE),
-            "shared" => propagation(libc::MS_SHARED),
-            "slave" => propagation(libc::MS_SLAVE),
-            "unbindable" => propagation(libc::MS_UNBINDABLE),
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            self.propagation = kind;
+        if let Some(propagation) = Propagation::parse(word) {
+            self.propagation = Some(propagation);
             return;
         }
         for (on, off, bit) in ATTRIBUTES {
@@ -195,11 +187,6 @@ fn file_system(kind: &str, mount: &Mount, options: &Options) -> Result<OwnedFd, 
 fn attach(detached: &OwnedFd, options: &Options, target: BorrowedFd<'_>) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::of("set mount attributes", error);
     let recursive = options.recursive_bind;
-    let propagation = if options.propagation == 0 {
-        libc::MS_PRIVATE
-    } else {
-        options.propagation
-    };
     if options.recursive_set != 0 {
         sys::set_mount_attributes(detached.as_fd(), options.recursive_set, 0, 0, true)
             .map_err(failed)?;
@@ -209,7 +196,9 @@ fn attach(detached: &OwnedFd, options: &Options, target: BorrowedFd<'_>) -> Resu
         sys::set_mount_attributes(detached.as_fd(), options.set, options.clear, 0, recursive)
             .map_err(failed)?;
     }
-    sys::set_mount_attributes(detached.as_fd(), 0, 0, propagation, recursive).map_err(failed)?;
+    if let Some(propagation) = options.propagation {
+        propagation.set(detached.as_fd()).map_err(failed)?;
+    }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(detached, "", target, "", flags).map_err(|error| Failure::of("attach", error))
 }
@@ -345,7 +334,7 @@ mod tests {
             options.set,
             libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID
         );
-        assert_eq!(options.propagation, libc::MS_SLAVE);
+        assert_eq!(options.propagation, Propagation::parse("rslave"));
         assert!(options.bind && options.recursive_bind);
         assert_eq!(
             options.data,

@@ -19,7 +19,7 @@ use rustix::{
     },
 };
 
-use super::Failure;
+use super::{Failure, propagation};
 use crate::container::Root;
 
 /// Tries when something in the image is renamed while it is resolved.
@@ -51,6 +51,9 @@ pub(super) fn mount(root: &Root, mount_point: &Path) -> Result<RootFolder, Failu
                 .map_err(|error| Failure::of(format!("open {}", folder.display()), error))?
         }
     };
+    propagation::PRIVATE
+        .set(detached.as_fd())
+        .map_err(|error| Failure::of("make the root private", error))?;
     move_mount(
         &detached,
         "",
