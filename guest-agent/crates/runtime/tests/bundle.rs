@@ -897,13 +897,16 @@ fn mounts_reach_the_other(bed: &Bed) {
 
 fn own_mounts_do_not_appear_outside(bed: &Bed) {
     namespaced::run("mount", &["--make-shared", "/run"]);
+    let root = bed.new_folder("shared-root");
+    let (of_bed, path) = (bed.root(), root.to_str().expect("plain"));
+    namespaced::run("mount", &["--bind", of_bed.to_str().expect("plain"), path]);
     let before = mount_points("self");
     let result = std::panic::catch_unwind(|| {
         for of_root in ["", "rslave", "shared", "rshared", "private"] {
             let mut spec = spec("while :; do sleep 60; done");
             spec["linux"]["rootfsPropagation"] = json!(of_root);
             let (mut container, _) = bed
-                .create(&spec, &Root::Folder(bed.root()))
+                .create(&spec, &Root::Folder(root.clone()))
                 .expect("created");
             container.start().expect("started");
             let during = mount_points("self");
@@ -912,6 +915,7 @@ fn own_mounts_do_not_appear_outside(bed: &Bed) {
             assert_eq!(mount_points("self"), before, "{of_root}, afterwards");
         }
     });
+    namespaced::run("umount", &[path]);
     namespaced::run("mount", &["--make-private", "/run"]);
     assert!(result.is_ok());
 }
