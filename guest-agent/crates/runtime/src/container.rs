@@ -282,6 +282,7 @@ fn refuse_unsupported(spec: &Spec) -> Result<(), CreateError> {
             return Err(CreateError::Invalid(text));
         }
     }
+    child::sysctl::check(spec).map_err(CreateError::Invalid)?;
     if !has(LinuxNamespaceType::Mount) {
         return Err(CreateError::Invalid(
             "a container needs a mount namespace of its own".to_owned(),

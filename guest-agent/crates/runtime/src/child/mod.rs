@@ -3,12 +3,15 @@
 //! Everything that can be prepared before the clone is in [`Plan`]. Each step is a function of its own module; the first that fails sends its
 //! text to the parent and ends the process.
 
+mod copy_up;
 mod devices;
 mod identity;
 mod mounts;
+mod procfs;
 mod program;
 mod propagation;
 mod root;
+pub(crate) mod sysctl;
 
 use std::{
     io,
@@ -20,6 +23,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::{
     fs::{Mode, OFlags},
     mount::{UnmountFlags, unmount},
+    process::{DumpableBehavior, set_dumpable_behavior},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
@@ -132,11 +136,16 @@ impl<'a> Plan<'a> {
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
+        // From its first moment the child is seen by the processes that are in there.
+        let dumpable = rustix::process::dumpable_behavior()?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         // Changes where this process's children are born, and is taken back for the next ones.
-        move_into_link_name_space(pid_namespace.as_fd(), kind)?;
-        let cloned = sys::clone_into(self.new_namespaces, cgroup);
+        let cloned = move_into_link_name_space(pid_namespace.as_fd(), kind)
+            .map_err(io::Error::from)
+            .and_then(|()| sys::clone_into(self.new_namespaces, cgroup));
         if !matches!(cloned, Ok(Cloned::Child)) {
             move_into_link_name_space(own.as_fd(), kind)?;
+            set_dumpable_behavior(dumpable)?;
         }
         cloned
     }
@@ -177,23 +186,20 @@ pub(crate) fn main(plan: &Plan<'_>, channel: &Channel) -> ! {
 fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
     sys::reset_signals();
     rustix::process::setsid().map_err(|error| Failure::of("setsid", error))?;
+    // Until exec this is a copy of the caller: no process of the container may look into it (CVE-2019-5736).
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| Failure::of("hide from the container", error))?;
     for (namespace, kind) in &plan.joined {
         move_into_link_name_space(namespace.as_fd(), Some(*kind))
             .map_err(|error| Failure::of("join a namespace", error))?;
     }
-    if let Some(score) = plan.process.oom_score_adj() {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string())
-            .map_err(|error| Failure::of("set oom_score_adj", error))?;
-    }
+    set_oom_score(plan.process).map_err(|error| Failure::of("set oom_score_adj", error))?;
     identity::set_host_name(plan.spec)?;
     let terminal = view_of_files(plan)?;
     identity::set_limits(plan.process)?;
     let own_end = attach_stdio(plan.stdio, terminal)?;
     identity::own_streams(plan.process)?;
-    // From here on nothing that the caller had open survives exec, on whatever way it is reached (CVE-2024-21626).
-    sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
-    // As root: its user may not be allowed to make it.
-    program::make_folder(plan.process)?;
+    close_others(channel, own_end.as_ref())?;
     identity::drop_privileges(plan.process, plan.filter.as_ref())?;
     program::enter_folder(plan.process)?;
     let program = program::find(plan.process)?;
@@ -235,10 +241,6 @@ fn exec_run(
 ) -> Result<(), Failure> {
     sys::reset_signals();
     rustix::process::setsid().map_err(|error| Failure::of("setsid", error))?;
-    if let Some(score) = process.oom_score_adj() {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string())
-            .map_err(|error| Failure::of("set oom_score_adj", error))?;
-    }
     let terminal = match stdio {
         Stdio::Terminal { rows, columns } => Some(devices::terminal_inside(*rows, *columns)?),
         Stdio::Streams(_) => None,
@@ -246,7 +248,7 @@ fn exec_run(
     identity::set_limits(process)?;
     let own_end = attach_stdio(stdio, terminal)?;
     identity::own_streams(process)?;
-    sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
+    close_others(channel, own_end.as_ref())?;
     identity::drop_privileges(process, filter)?;
     program::enter_folder(process)?;
     let program = program::find(process)?;
@@ -258,6 +260,23 @@ fn exec_run(
         identity::install(filter)?;
     }
     Err(program.execute())
+}
+
+/// Sets how soon this process and its children are killed for memory. With the caller's /proc: the container's could be anything.
+pub(crate) fn set_oom_score(process: &Process) -> io::Result<()> {
+    match process.oom_score_adj() {
+        Some(score) => std::fs::write("/proc/self/oom_score_adj", score.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Closes all that the caller had open. Before anything of the container's is looked up: a path through `/proc/self/fd` would lead outside
+/// (CVE-2024-21626). Descriptors of this process's own that are closed here are never used or dropped after it: it ends by exec or exit.
+fn close_others(channel: &Channel, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
+    let keep = [channel.as_fd()]
+        .into_iter()
+        .chain(terminal.map(AsFd::as_fd));
+    sys::close_all_but(keep).map_err(|error| Failure::of("close descriptors", error))
 }
 
 /// Root, mounts, devices, masks. Gives the terminal when there is one.
@@ -273,8 +292,10 @@ fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> 
     };
     pivot(&root)?;
     propagation::of_the_new_root(of_root)?;
-    mounts::set_sysctls(plan.spec)?;
-    mounts::mask(plan.spec)?;
+    sysctl::set(plan.spec)?;
+    procfs::mask(&root, plan.spec)?;
+    // Before the root is read-only, and as root: its user may not be allowed to make it.
+    program::make_folder(&root, plan.process)?;
     if plan
         .spec
         .root()

@@ -1,4 +1,4 @@
-//! Mounts of the spec, masks, sysctls.
+//! Mounts of the spec.
 //!
 //! Each is made detached, given its attributes, and only then attached to a descriptor that was resolved inside the root.
 
@@ -18,7 +18,7 @@ use rustix::{
     },
 };
 
-use super::{Failure, propagation::Propagation, relative, root::RootFolder};
+use super::{Failure, copy_up, procfs, propagation::Propagation, relative, root::RootFolder};
 use crate::sys;
 
 /// Options of a mount, sorted.
@@ -32,6 +32,8 @@ struct Options {
     propagation: Option<Propagation>,
     bind: bool,
     recursive_bind: bool,
+    /// What was at the mount point is copied into the new file system.
+    copy_up: bool,
     /// For the file system itself.
     data: Vec<(String, Option<String>)>,
 }
@@ -88,6 +90,7 @@ impl Options {
                     _ => libc::MOUNT_ATTR_RELATIME,
                 };
             }
+            "tmpcopyup" => self.copy_up = true,
             "defaults" => {}
             other => match other.split_once('=') {
                 Some((key, value)) => self.data.push((key.to_owned(), Some(value.to_owned()))),
@@ -116,7 +119,7 @@ pub(super) fn mount_all(root: &RootFolder, spec: &Spec) -> Result<(), Failure> {
 }
 
 fn mount_one(root: &RootFolder, mount: &Mount) -> Result<(), Failure> {
-    let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+    let mut options = Options::parse(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("none");
     let destination = relative(mount.destination());
     let failed = |what: &'static str| move |error: Errno| Failure::of(what, error);
@@ -143,12 +146,29 @@ fn mount_one(root: &RootFolder, mount: &Mount) -> Result<(), Failure> {
         if is_folder != target_is_folder {
             return Err(mismatch(is_folder, &io::Error::from(Errno::NOTDIR)));
         }
+        let (target_fd, source) = (target.as_fd(), Some(detached.as_fd()));
+        procfs::check_place(root, target_fd, &destination, kind, source)?;
         return attach(&detached, &options, target.as_fd());
     }
+    let was_there = root
+        .open(&destination, OFlags::PATH | OFlags::DIRECTORY)
+        .is_ok();
     let target = root
         .ensure_folder(&destination)
         .map_err(|error| Failure::of("make the mount point", error))?;
+    procfs::check_place(root, target.as_fd(), &destination, kind, None)?;
+    let keeps_mode = kind == "tmpfs" && was_there;
+    if keeps_mode && !options.data.iter().any(|(key, _)| key == "mode") {
+        let mode = copy_up::mode_of(target.as_fd()).map_err(failed("look at the mount point"))?;
+        options.data.push(("mode".to_owned(), Some(mode)));
+    }
     let detached = file_system(kind, mount, &options).map_err(failed("mount"))?;
+    if options.copy_up && kind == "tmpfs" {
+        copy_up::readable(target.as_fd())
+            .map_err(io::Error::from)
+            .and_then(|folder| copy_up::copy(folder.as_fd(), detached.as_fd()))
+            .map_err(|error| Failure::of("tmpcopyup", error))?;
+    }
     attach(&detached, &options, target.as_fd())
 }
 
@@ -209,109 +229,15 @@ fn kind_of(descriptor: BorrowedFd<'_>) -> Result<FileType, Failure> {
         .map_err(|error| Failure::of("look at a mount", error))
 }
 
-/// Hides masked paths and makes others read-only. Runs inside the new root; paths that are not there are no error.
-pub(super) fn mask(spec: &Spec) -> Result<(), Failure> {
-    let Some(linux) = spec.linux() else {
-        return Ok(());
-    };
-    for path in linux.readonly_paths().iter().flatten() {
-        set_read_only_if_there(Path::new(path))?;
-    }
-    for path in linux.masked_paths().iter().flatten() {
-        hide(Path::new(path)).map_err(|error| Failure::of(format!("mask {path}"), error))?;
-    }
-    Ok(())
-}
-
-fn hide(path: &Path) -> Result<(), Errno> {
-    let target = match open_here(path) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        result => result?,
-    };
-    let cover = if FileType::from_raw_mode(fstat(&target)?.st_mode) == FileType::Directory {
-        let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&context, "size", "0")?;
-        fsconfig_create(&context)?;
-        fsmount(
-            &context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::MOUNT_ATTR_RDONLY,
-        )?
-    } else {
-        let null = open_here(Path::new("/dev/null"))?;
-        // The container's own /dev/null could have been replaced by its image (CVE-2025-31133).
-        let stat = fstat(&null)?;
-        if stat.st_rdev != rustix::fs::makedev(1, 3)
-            || FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice
-        {
-            return Err(Errno::NODEV);
-        }
-        open_tree(
-            &null,
-            "",
-            OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_EMPTY_PATH,
-        )?
-    };
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&cover, "", &target, "", flags)
-}
-
-fn open_here(path: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::open(
-        path,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-}
-
-fn set_read_only_if_there(path: &Path) -> Result<(), Failure> {
-    match open_here(path) {
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(error) => Err(Failure::of(format!("open {}", path.display()), error)),
-        Ok(_) => {
-            let failed = |error| Failure::of(format!("bind {}", path.display()), error);
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_RECURSIVE;
-            let detached = open_tree(CWD, path, flags).map_err(failed)?;
-            sys::set_mount_attributes(detached.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, true)
-                .map_err(|error| {
-                    Failure::of(format!("make {} read-only", path.display()), error)
-                })?;
-            let target = open_here(path).map_err(failed)?;
-            let flags =
-                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-            move_mount(&detached, "", &target, "", flags).map_err(failed)
-        }
-    }
-}
-
 /// Makes the mount at a path read-only.
 pub(super) fn set_read_only(path: &Path, recursive: bool) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::of(format!("make {} read-only", path.display()), error);
-    let mount = open_here(path).map_err(|error| failed(error.into()))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mount =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
     sys::set_mount_attributes(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, recursive)
         .map_err(failed)
-}
-
-/// Writes the spec's kernel settings; /proc/sys is still writable.
-pub(super) fn set_sysctls(spec: &Spec) -> Result<(), Failure> {
-    for (key, value) in spec
-        .linux()
-        .iter()
-        .flat_map(|linux| linux.sysctl().iter().flatten())
-    {
-        let path = format!("/proc/sys/{}", key.replace('.', "/"));
-        if key.contains("..") || key.contains('/') {
-            return Err(Failure(format!("invalid sysctl {key}")));
-        }
-        std::fs::write(&path, value)
-            .map_err(|error| Failure::of(format!("set sysctl {key}"), error))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

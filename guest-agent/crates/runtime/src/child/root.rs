@@ -110,6 +110,12 @@ fn finish_overlay(context: BorrowedFd<'_>, upper: &Path, work: &Path) -> Result<
 }
 
 impl RootFolder {
+    /// The root that this process is in.
+    pub(super) fn here() -> Result<Self, Errno> {
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::open("/", flags, Mode::empty()).map(Self)
+    }
+
     /// Opens a path inside the root; symlinks and `..` resolve inside.
     pub(super) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() {
