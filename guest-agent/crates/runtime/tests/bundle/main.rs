@@ -3,6 +3,11 @@
 //! Needs root. Runs itself again in mount, net and pid namespaces with a cgroup group of its own, and has one thread, as the runtime's callers.
 #![allow(clippy::print_stdout, reason = "a test runner prints")]
 
+mod attacks;
+mod init;
+mod namespaces;
+mod propagation;
+
 use std::{
     fs,
     io::Read,
@@ -20,7 +25,7 @@ use serde_json::{Value, json};
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     // In a container of a test.
-    if arguments.next().is_some_and(|name| name == INIT) {
+    if arguments.next().is_some_and(|name| name == init::INIT) {
         return runtime::init(arguments);
     }
     if let Err(end) = namespaced::enter() {
@@ -71,40 +76,76 @@ fn main() -> ExitCode {
         ),
         (
             "an_init_ends_as_its_program_does",
-            an_init_ends_as_its_program_does,
+            init::an_init_ends_as_its_program_does,
         ),
-        ("an_init_reaps_orphans", an_init_reaps_orphans),
+        ("an_init_reaps_orphans", init::an_init_reaps_orphans),
         (
             "an_init_hands_signals_to_its_program",
-            an_init_hands_signals_to_its_program,
+            init::an_init_hands_signals_to_its_program,
         ),
         (
             "an_inits_program_has_the_terminal",
-            an_inits_program_has_the_terminal,
+            init::an_inits_program_has_the_terminal,
         ),
         (
             "namespaces_are_joined_by_path",
-            namespaces_are_joined_by_path,
+            namespaces::namespaces_are_joined_by_path,
         ),
         (
             "a_namespace_that_is_omitted_is_the_hosts",
-            a_namespace_that_is_omitted_is_the_hosts,
+            namespaces::a_namespace_that_is_omitted_is_the_hosts,
         ),
         (
             "the_hosts_name_is_not_changed",
-            the_hosts_name_is_not_changed,
+            namespaces::the_hosts_name_is_not_changed,
         ),
         (
             "mounts_propagate_as_with_runc",
-            mounts_propagate_as_with_runc,
+            propagation::mounts_propagate_as_with_runc,
         ),
         (
             "mounts_of_the_host_and_of_the_container_reach_the_other",
-            mounts_reach_the_other,
+            propagation::mounts_reach_the_other,
         ),
         (
             "a_containers_own_mounts_do_not_appear_outside",
-            own_mounts_do_not_appear_outside,
+            propagation::own_mounts_do_not_appear_outside,
+        ),
+        (
+            "what_was_there_is_copied_up",
+            attacks::what_was_there_is_copied_up,
+        ),
+        (
+            "nothing_but_procfs_is_mounted_at_proc",
+            attacks::nothing_but_procfs_is_mounted_at_proc,
+        ),
+        (
+            "a_mask_is_the_real_null_device",
+            attacks::a_mask_is_the_real_null_device,
+        ),
+        (
+            "a_console_is_no_link_of_the_image",
+            attacks::a_console_is_no_link_of_the_image,
+        ),
+        (
+            "descriptors_of_the_caller_lead_nowhere",
+            attacks::descriptors_of_the_caller_lead_nowhere,
+        ),
+        (
+            "a_child_that_waits_cannot_be_looked_into",
+            attacks::a_child_that_waits_cannot_be_looked_into,
+        ),
+        (
+            "settings_of_the_host_are_not_a_containers",
+            attacks::settings_of_the_host_are_not_a_containers,
+        ),
+        (
+            "settings_are_written_to_a_real_procfs",
+            attacks::settings_are_written_to_a_real_procfs,
+        ),
+        (
+            "an_exec_writes_nothing_into_the_containers_proc",
+            attacks::an_exec_writes_nothing_into_the_containers_proc,
         ),
         ("a_start_is_quick", a_start_is_quick),
     ];
@@ -580,131 +621,6 @@ fn devices_are_filtered(bed: &Bed) {
     assert_eq!(got, "1\nhead: /tmp/kmsg: Operation not permitted\nopened\n");
 }
 
-/// Where a container has its init.
-const INIT: &str = "/sbin/docker-init";
-
-/// A spec whose first process is the init: this program, with the libraries it needs.
-fn spec_with_init(arguments: &[&str]) -> Value {
-    let mut spec = spec("");
-    spec["process"]["args"] = json!([&[INIT, "--"], arguments].concat());
-    let this = std::env::current_exe().expect("this program");
-    let mut binds = vec![(this.to_string_lossy().into_owned(), INIT)];
-    for folder in ["/lib", "/lib64"] {
-        if Path::new(folder).exists() {
-            binds.push((folder.to_owned(), folder));
-        }
-    }
-    let mounts = spec["mounts"].as_array_mut().expect("a list");
-    for (source, destination) in binds {
-        mounts.push(json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "ro"]}));
-    }
-    spec
-}
-
-fn an_init_ends_as_its_program_does(bed: &Bed) {
-    fs::write(bed.root().join("bin/plain"), "not a program").expect("written");
-    let check = |arguments: &[&str], code: i32, said: &str| {
-        assert_eq!(
-            bed.run(&spec_with_init(arguments)),
-            (code, said.to_owned()),
-            "{arguments:?}"
-        );
-    };
-    check(&["sh", "-c", "echo $$; exit 7"], 7, "2\n");
-    check(&["sh", "-c", "kill -9 $$"], 128 + 9, "");
-    check(
-        &["nope"],
-        127,
-        "[FATAL tini (1)] exec nope failed: No such file or directory\n",
-    );
-    check(
-        &["/bin/plain"],
-        126,
-        "[FATAL tini (1)] exec /bin/plain failed: Permission denied\n",
-    );
-}
-
-fn an_init_reaps_orphans(bed: &Bed) {
-    // The middle process ends at once; its child becomes the init's, ends too, and must not stay a zombie.
-    let script = r#"
-child=$(sh -c 'sleep 0.01 >/dev/null & echo $!')
-while [ -d /proc/$child ]; do :; done
-echo reaped
-"#;
-    let (mut container, output) = bed
-        .create(
-            &spec_with_init(&["sh", "-c", script]),
-            &Root::Folder(bed.root()),
-        )
-        .expect("created");
-    container.start().expect("started");
-    if !ends_within(&container, Duration::from_secs(20)) {
-        container.signal(Signal::KILL).expect("alive");
-    }
-    wait(&container);
-    assert_eq!(fs::read_to_string(output).expect("output"), "reaped\n");
-    container.cgroup().remove().expect("empty");
-}
-
-fn an_init_hands_signals_to_its_program(bed: &Bed) {
-    for (name, signal) in [
-        ("TERM", Signal::TERM),
-        ("HUP", Signal::HUP),
-        ("USR2", Signal::USR2),
-        ("WINCH", Signal::WINCH),
-    ] {
-        let script = format!("trap 'echo {name}; exit 5' {name}; echo ready; while :; do :; done");
-        let (mut container, output) = bed
-            .create(
-                &spec_with_init(&["sh", "-c", &script]),
-                &Root::Folder(bed.root()),
-            )
-            .expect("created");
-        container.start().expect("started");
-        until("the program is ready", || {
-            fs::read_to_string(&output).expect("output") == "ready\n"
-        });
-        container.signal(signal).expect("alive");
-        if !ends_within(&container, Duration::from_secs(20)) {
-            container.signal(Signal::KILL).expect("alive");
-        }
-        assert_eq!(wait(&container), 5, "{name}");
-        let said = fs::read_to_string(output).expect("output");
-        assert_eq!(said, format!("ready\n{name}\n"));
-        container.cgroup().remove().expect("empty");
-    }
-}
-
-fn an_inits_program_has_the_terminal(bed: &Bed) {
-    // Fields of stat: its process group, and the one in the terminal's foreground.
-    let script = "awk '{print $5 == $8, $5 != 1}' /proc/$$/stat; stty size; echo done";
-    let mut spec = spec_with_init(&["sh", "-c", script]);
-    spec["process"]["terminal"] = json!(true);
-    assert_eq!(on_a_terminal(bed, spec), "1 1\r\n12 34\r\ndone\r\n");
-}
-
-/// Kinds as the spec calls them, and their links below /proc/PID/ns.
-const NAMESPACES: [(&str, &str); 5] = [
-    ("pid", "pid"),
-    ("network", "net"),
-    ("ipc", "ipc"),
-    ("uts", "uts"),
-    ("cgroup", "cgroup"),
-];
-
-const LINKS: &str = "for name in pid net ipc uts cgroup; do readlink /proc/self/ns/$name; done";
-
-/// The links of a process seen from here, as [`LINKS`] shows its own.
-fn links(process: &str) -> String {
-    NAMESPACES
-        .iter()
-        .map(|(_, name)| {
-            let link = fs::read_link(format!("/proc/{process}/ns/{name}")).expect("alive");
-            format!("{}\n", link.display())
-        })
-        .collect()
-}
-
 /// A container that waits, in new namespaces of all kinds.
 fn waiting(bed: &Bed) -> Container {
     let mut spec = spec("while :; do sleep 60; done");
@@ -721,203 +637,6 @@ fn end(container: &Container) {
     container.cgroup().kill().expect("there");
     wait(container);
     container.cgroup().remove().expect("empty");
-}
-
-fn namespaces_are_joined_by_path(bed: &Bed) {
-    let first = waiting(bed);
-    let theirs = links(&first.pid().to_string());
-    let own = links("self");
-    for (line, (kind, name)) in NAMESPACES.into_iter().enumerate() {
-        let path = format!("/proc/{}/ns/{name}", first.pid());
-        let mut spec = spec(LINKS);
-        let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|one| one["type"] != kind);
-        namespaces.push(json!({"type": kind, "path": path}));
-        let (code, ours) = bed.run(&spec);
-        assert_eq!(code, 0, "{kind}: {ours}");
-        let line_of = |text: &str, number: usize| text.lines().nth(number).map(str::to_owned);
-        for (number, (other, _)) in NAMESPACES.into_iter().enumerate() {
-            let same = line_of(&ours, number) == line_of(&theirs, number);
-            assert_eq!(same, number == line, "{other} when {kind} is joined");
-        }
-        let (_, of_runc) = runc(bed, &spec);
-        assert_eq!(line_of(&ours, line), line_of(&of_runc, line), "{kind}");
-    }
-    // Its processes are seen, and the caller's next children are born where it is itself.
-    let mut spec = spec("grep -c sleep /proc/1/cmdline; [ $$ != 1 ] && echo another");
-    spec["linux"]["namespaces"][0]["path"] = json!(format!("/proc/{}/ns/pid", first.pid()));
-    assert_eq!(bed.run(&spec), (0, "1\nanother\n".to_owned()));
-    let child = Command::new("readlink").arg("/proc/self/ns/pid").output();
-    let child = String::from_utf8(child.expect("it runs").stdout).expect("text");
-    assert_eq!(Some(child.trim()), own.lines().next());
-    // A namespace of another kind.
-    spec["linux"]["namespaces"][0]["path"] = json!(format!("/proc/{}/ns/net", first.pid()));
-    assert!(bed.create(&spec, &Root::Folder(bed.root())).is_err());
-    end(&first);
-}
-
-fn a_namespace_that_is_omitted_is_the_hosts(bed: &Bed) {
-    let mut spec = spec(LINKS);
-    spec["linux"]["namespaces"] = json!([{"type": "mount"}]);
-    spec.as_object_mut().expect("an object").remove("hostname");
-    // Without a pid namespace of its own runc freezes and kills by cgroup, which this bed does not give it.
-    assert_eq!(bed.run(&spec), (0, links("self")));
-}
-
-fn the_hosts_name_is_not_changed(bed: &Bed) {
-    let mut spec = spec("true");
-    let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
-    namespaces.retain(|one| one["type"] != "uts");
-    let text = "unable to set hostname without a private UTS namespace";
-    let (code, said) = runc(bed, &spec);
-    assert!(code != 0 && said.contains(text), "runc says {said}");
-    match bed.create(&spec, &Root::Folder(bed.root())) {
-        Err(error @ CreateError::Invalid(_)) => {
-            assert_eq!(error.to_string(), format!("invalid spec: {text}"));
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-/// A shared mount with another below it.
-struct SharedMount(PathBuf);
-
-impl SharedMount {
-    fn new(bed: &Bed) -> Self {
-        let mount = Self(bed.new_folder("shared"));
-        namespaced::run("mount", &["-t", "tmpfs", "none", mount.path()]);
-        namespaced::run("mount", &["--make-shared", mount.path()]);
-        for name in ["below", "outside", "inside"] {
-            fs::create_dir(mount.0.join(name)).expect("made");
-        }
-        let below = mount.0.join("below");
-        namespaced::run(
-            "mount",
-            &["-t", "tmpfs", "none", below.to_str().expect("plain")],
-        );
-        mount
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("plain")
-    }
-
-    /// Binds it at /w.
-    fn bind(&self, spec: &mut Value, options: &[&str], of_root: &str) {
-        let mounts = spec["mounts"].as_array_mut().expect("a list");
-        let options = [&["rbind"], options].concat();
-        mounts.push(
-            json!({"destination": "/w", "type": "bind", "source": self.0, "options": options}),
-        );
-        if !of_root.is_empty() {
-            spec["linux"]["rootfsPropagation"] = json!(of_root);
-        }
-    }
-}
-
-impl Drop for SharedMount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-R", self.path()]).status();
-    }
-}
-
-fn mounts_propagate_as_with_runc(bed: &Bed) {
-    let source = SharedMount::new(bed);
-    // Each mount with what the kernel says of its peers and masters, their numbers left out.
-    let look = r#"awk '$5 == "/" || $5 ~ "^/w" { line = $5; for (i = 7; $i != "-"; i++) line = line " " $i; print line }' /proc/self/mountinfo | sed 's/:[0-9]*//g'"#;
-    let mut seen = std::collections::BTreeSet::new();
-    for of_root in ["", "rslave", "shared", "rshared", "private", "slave"] {
-        for option in [
-            "",
-            "rprivate",
-            "private",
-            "rslave",
-            "slave",
-            "rshared",
-            "shared",
-            "runbindable",
-        ] {
-            let mut spec = spec(look);
-            let options: &[&str] = if option.is_empty() { &[] } else { &[option] };
-            source.bind(&mut spec, options, of_root);
-            let (code, want) = runc(bed, &spec);
-            assert_eq!(code, 0, "{want}");
-            // Older ones, as Debian's, forget the root itself (runc's issue 1755).
-            let want = match of_root {
-                "shared" | "rshared" => want.replacen("/\n", "/ shared\n", 1),
-                _ => want,
-            };
-            assert_eq!(
-                bed.run(&spec),
-                (0, want.clone()),
-                "{option} in a root that is {of_root}"
-            );
-            seen.insert(want);
-        }
-    }
-    assert!(seen.len() > 6, "these all look the same: {seen:#?}");
-}
-
-/// Mount points that a process has.
-fn mount_points(process: &str) -> Vec<String> {
-    let text = fs::read_to_string(format!("/proc/{process}/mountinfo")).expect("alive");
-    text.lines()
-        .filter_map(|line| line.split(' ').nth(4).map(str::to_owned))
-        .collect()
-}
-
-fn mounts_reach_the_other(bed: &Bed) {
-    for (option, of_root, inward, outward) in [
-        ("rprivate", "", false, false),
-        ("rslave", "rslave", true, false),
-        ("rshared", "shared", true, true),
-    ] {
-        let source = SharedMount::new(bed);
-        let mut spec = spec("while :; do sleep 60; done");
-        source.bind(&mut spec, &[option], of_root);
-        let (mut container, _) = bed
-            .create(&spec, &Root::Folder(bed.root()))
-            .expect("created");
-        container.start().expect("started");
-        let pid = container.pid().to_string();
-        let outside = source.0.join("outside");
-        let outside = outside.to_str().expect("plain");
-        namespaced::run("mount", &["-t", "tmpfs", "none", outside]);
-        let arrived = mount_points(&pid).contains(&"/w/outside".to_owned());
-        assert_eq!(arrived, inward, "inward, {option}");
-        let mount = ["mount", "-t", "tmpfs", "none", "/w/inside"];
-        let entered = ["--target", pid.as_str(), "--mount", "/bin/busybox"];
-        namespaced::run("nsenter", &[&entered[..], &mount].concat());
-        let inside = source.0.join("inside").display().to_string();
-        let arrived = mount_points("self").contains(&inside);
-        assert_eq!(arrived, outward, "outward, {option}");
-        end(&container);
-    }
-}
-
-fn own_mounts_do_not_appear_outside(bed: &Bed) {
-    namespaced::run("mount", &["--make-shared", "/run"]);
-    let root = bed.new_folder("shared-root");
-    let (of_bed, path) = (bed.root(), root.to_str().expect("plain"));
-    namespaced::run("mount", &["--bind", of_bed.to_str().expect("plain"), path]);
-    let before = mount_points("self");
-    let result = std::panic::catch_unwind(|| {
-        for of_root in ["", "rslave", "shared", "rshared", "private"] {
-            let mut spec = spec("while :; do sleep 60; done");
-            spec["linux"]["rootfsPropagation"] = json!(of_root);
-            let (mut container, _) = bed
-                .create(&spec, &Root::Folder(root.clone()))
-                .expect("created");
-            container.start().expect("started");
-            let during = mount_points("self");
-            end(&container);
-            assert_eq!(during, before, "{of_root}");
-            assert_eq!(mount_points("self"), before, "{of_root}, afterwards");
-        }
-    });
-    namespaced::run("umount", &[path]);
-    namespaced::run("mount", &["--make-private", "/run"]);
-    assert!(result.is_ok());
 }
 
 fn ends_within(container: &Container, time: Duration) -> bool {
