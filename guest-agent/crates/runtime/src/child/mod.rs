@@ -200,8 +200,7 @@ fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
     let own_end = attach_stdio(plan.stdio, terminal)?;
     identity::own_streams(plan.process)?;
     close_others(channel, own_end.as_ref())?;
-    identity::drop_privileges(plan.process, plan.filter.as_ref())?;
-    program::enter_folder(plan.process)?;
+    become_user(plan.process, plan.filter.as_ref())?;
     let program = program::find(plan.process)?;
     channel
         .send(&Message::Ready, own_end.as_ref().map(AsFd::as_fd))
@@ -249,8 +248,7 @@ fn exec_run(
     let own_end = attach_stdio(stdio, terminal)?;
     identity::own_streams(process)?;
     close_others(channel, own_end.as_ref())?;
-    identity::drop_privileges(process, filter)?;
-    program::enter_folder(process)?;
+    become_user(process, filter)?;
     let program = program::find(process)?;
     channel
         .send(&Message::Ready, own_end.as_ref().map(AsFd::as_fd))
@@ -268,6 +266,13 @@ pub(crate) fn set_oom_score(process: &Process) -> io::Result<()> {
         Some(score) => std::fs::write("/proc/self/oom_score_adj", score.to_string()),
         None => Ok(()),
     }
+}
+
+/// Becomes the spec's user in its working folder, which that user need not be allowed to enter, or may be the only one who is.
+fn become_user(process: &Process, filter: Option<&Filter>) -> Result<(), Failure> {
+    let entered = program::enter_folder(process);
+    identity::drop_privileges(process, filter)?;
+    entered.or_else(|_| program::enter_folder(process))
 }
 
 /// Closes all that the caller had open. Before anything of the container's is looked up: a path through `/proc/self/fd` would lead outside

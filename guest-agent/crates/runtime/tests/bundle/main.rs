@@ -45,6 +45,10 @@ fn main() -> ExitCode {
             "a_missing_program_is_named_as_with_runc",
             a_missing_program_is_named_as_with_runc,
         ),
+        (
+            "a_user_starts_in_a_folder_that_it_may_not_enter",
+            a_user_starts_in_a_folder_that_it_may_not_enter,
+        ),
         ("an_overlay_is_written_above", an_overlay_is_written_above),
         ("many_layers_fit", many_layers_fit),
         (
@@ -396,6 +400,19 @@ fn a_missing_program_is_named_as_with_runc(bed: &Bed) {
         other => panic!("{other:?}"),
     }
     container.cgroup().remove().expect("empty");
+}
+
+fn a_user_starts_in_a_folder_that_it_may_not_enter(bed: &Bed) {
+    let folder = bed.root().join("private");
+    fs::create_dir_all(&folder).expect("made");
+    namespaced::run("chmod", &["700", folder.to_str().expect("plain")]);
+    let mut spec = spec("readlink /proc/self/cwd; ls 2>&1; id -u");
+    spec["process"]["cwd"] = json!("/private");
+    spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    spec["process"]["capabilities"] = json!({});
+    let (code, want) = runc(bed, &spec);
+    assert_eq!(code, 0, "{want}");
+    assert_eq!(bed.run(&spec), (0, want));
 }
 
 fn overlay(bed: &Bed, lower: Vec<PathBuf>) -> (Root, PathBuf) {
