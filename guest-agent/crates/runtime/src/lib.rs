@@ -12,6 +12,9 @@
 //! The container's whole view of files is made with detached mounts (`fsopen`, `open_tree`, `move_mount`), each attached to a descriptor that
 //! was resolved inside the new root, so no symlink of the image can lead a mount outside (CVE-2021-30465).
 //!
+//! Nothing that an image, a volume or a neighbour puts in the way decides what is mounted, written or run: see `child::procfs`,
+//! `child::sysctl` and [`protect`]. [`init`] is another program: a container's first process, when its user asks for one.
+//!
 //! What a spec may ask and this runtime does not do yet is refused with its name: user namespaces, AppArmor and SELinux
 //! labels, hooks.
 //!

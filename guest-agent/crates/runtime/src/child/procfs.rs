@@ -226,3 +226,21 @@ pub(super) fn private() -> Result<OwnedFd, Errno> {
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_root_of_a_procfs_is_one() {
+        let check = |path: &str, want: bool| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = rustix::fs::open(path, flags, Mode::empty()).expect("there");
+            assert_eq!(is_procfs_root(folder.as_fd()), Ok(want), "{path}");
+        };
+        check("/proc", true);
+        check("/proc/self", false);
+        check("/", false);
+        check("/sys", false);
+    }
+}

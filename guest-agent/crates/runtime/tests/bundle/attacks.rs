@@ -116,6 +116,13 @@ pub(crate) fn nothing_but_procfs_is_mounted_at_proc(bed: &Bed) {
         said,
         "error mounting \"tmpfs\" to rootfs at \"/proc\": \"/proc\" cannot be mounted because it is not of type proc"
     );
+    // All of it would be covered.
+    let said = refused(
+        bed,
+        &with_mount(spec("true"), bind("/", folder.clone())),
+        &root,
+    );
+    assert!(said.contains("the mount point is the root"), "{said}");
     // By a link of the image.
     let linked = evil(bed, |layer| {
         std::os::unix::fs::symlink("/proc/sys", layer.join("p")).expect("linked");
