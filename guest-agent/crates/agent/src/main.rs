@@ -2,14 +2,13 @@
 //!
 //! | face | what it is |
 //! |---|---|
+//! | `docker-init` | the first process of a container whose user asked for one; bound into it |
 //! | `engine` | the Docker-compatible engine |
 //! | `spawner` | the process that containers' shims are forked from |
-//! | `docker-init` | process 1 of containers with `--init` |
 //! | `init` (or PID 1) | the machine's first process: mounts, network, data disk, vsock, runs `engine` |
 //!
 //! Each face is a module with one `main`; this file only picks.
 
-mod container_init;
 mod engine;
 mod init;
 
@@ -27,8 +26,10 @@ fn main() -> ExitCode {
         .unwrap_or_default();
     let face = arguments.next().unwrap_or_default();
     match (called.to_str(), face.to_str()) {
+        // The name first: what follows is the container's program, whatever it is called.
+        (Some("docker-init"), _) => runtime::init(std::env::args_os().skip(1)),
+        (_, Some("docker-init")) => runtime::init(arguments),
         (Some("init"), _) | (_, Some("init")) => init::main(),
-        (Some("docker-init"), _) => container_init::main(std::env::args_os().skip(1)),
         (_, Some("spawner")) => match shim::spawner::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -42,6 +43,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: berth-agent engine|init|spawner|docker-init");
+    eprintln!("usage: berth-agent docker-init|engine|init|spawner");
     ExitCode::from(2)
 }

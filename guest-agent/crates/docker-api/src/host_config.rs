@@ -200,7 +200,7 @@ pub struct PortBinding {
 }
 
 /// A mount in the long form.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Mount {
     /// `bind`, `volume`, `tmpfs`, `npipe`, `cluster`, `image`.

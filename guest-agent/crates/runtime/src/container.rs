@@ -127,7 +127,10 @@ impl Container {
                 .map_err(system("filter the container's devices"))?;
         }
         let (ours, theirs) = Channel::pair().map_err(system("make a socket pair"))?;
-        match sys::clone_into(plan.new_namespaces(), group.as_fd()).map_err(system("clone3"))? {
+        match plan
+            .clone_into(group.as_fd())
+            .map_err(system("clone the container's first process"))?
+        {
             Cloned::Child => {
                 drop(ours);
                 child::main(&plan, &theirs)
@@ -268,6 +271,18 @@ fn refuse_unsupported(spec: &Spec) -> Result<(), CreateError> {
     if let Some((_, what)) = refused.iter().find(|(asked, _)| *asked) {
         return Err(CreateError::Unsupported(what));
     }
+    let named = |name: &Option<String>| name.as_ref().is_some_and(|name| !name.is_empty());
+    for (what, name) in [
+        ("hostname", spec.hostname()),
+        ("domainname", spec.domainname()),
+    ] {
+        // It would be the host's.
+        if named(name) && !has(LinuxNamespaceType::Uts) {
+            let text = format!("unable to set {what} without a private UTS namespace");
+            return Err(CreateError::Invalid(text));
+        }
+    }
+    child::sysctl::check(spec).map_err(CreateError::Invalid)?;
     if !has(LinuxNamespaceType::Mount) {
         return Err(CreateError::Invalid(
             "a container needs a mount namespace of its own".to_owned(),

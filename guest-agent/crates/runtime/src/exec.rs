@@ -140,6 +140,7 @@ fn reap(pid: i32) {
 fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Channel) -> ! {
     let entered = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(std::io::Error::from)
+        .and_then(|()| child::set_oom_score(options.process))
         .and_then(|()| sys::enter_namespaces(options.container));
     let failed = match entered.and_then(|()| sys::clone_sibling()) {
         Ok(Cloned::Child) => child::exec_main(options.process, &options.stdio, filter, channel),
@@ -150,7 +151,7 @@ fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Cha
         }
         Err(error) => error,
     };
-    let text = format!("enter the container's namespaces: {failed}");
+    let text = format!("enter the container: {failed}");
     let _ = channel.send(&Message::Failed(text), None);
     sys::exit(1)
 }

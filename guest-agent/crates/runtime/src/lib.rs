@@ -12,8 +12,11 @@
 //! The container's whole view of files is made with detached mounts (`fsopen`, `open_tree`, `move_mount`), each attached to a descriptor that
 //! was resolved inside the new root, so no symlink of the image can lead a mount outside (CVE-2021-30465).
 //!
+//! Nothing that an image, a volume or a neighbour puts in the way decides what is mounted, written or run: see `child::procfs`,
+//! `child::sysctl` and [`protect`]. [`init`] is another program: a container's first process, when its user asks for one.
+//!
 //! What a spec may ask and this runtime does not do yet is refused with its name: user namespaces, AppArmor and SELinux
-//! labels, hooks, joining a pid namespace.
+//! labels, hooks.
 //!
 //! Spec: OCI runtime 1.2, config and config-linux.
 
@@ -24,6 +27,7 @@ mod container;
 mod device_filter;
 mod error;
 mod exec;
+mod init;
 pub mod protect;
 mod seccomp;
 mod sys;
@@ -32,3 +36,4 @@ pub use cgroup::Cgroup;
 pub use container::{Container, CreateOptions, Root, Stdio};
 pub use error::{CreateError, StartError};
 pub use exec::{Exec, ExecOptions};
+pub use init::init;

@@ -229,17 +229,19 @@ pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     check(unsafe { libc::setrlimit64(resource, &raw const limit) })
 }
 
-/// Marks every descriptor from `first` on to be closed on exec.
-pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
-    // SAFETY: changes flags of descriptors only.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    })
+/// Closes every descriptor but the standard streams and these.
+pub(crate) fn close_all_but<'a>(keep: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.map(|one| one.as_raw_fd().unsigned_abs()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for kept in keep.into_iter().chain([u32::MAX]) {
+        if first < kept {
+            // SAFETY: the callers' other descriptors are not used again; the process ends by exec or exit.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) })?;
+        }
+        first = kept.saturating_add(1).max(first);
+    }
+    Ok(())
 }
 
 /// Makes a terminal the controlling one of this session.

@@ -25,12 +25,14 @@ const MAX_DEPTH: u32 = 16;
 pub(super) struct ThisMachine {
     controllers: Vec<String>,
     capabilities: u64,
+    last_capability: u32,
 }
 
 impl ThisMachine {
     pub(super) fn new(cgroup_root: PathBuf) -> Self {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         let controllers = read(&cgroup_root.join("cgroup.controllers"));
+        let last = read("/proc/sys/kernel/cap_last_cap".as_ref());
         let status = read("/proc/self/status".as_ref());
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         Self {
@@ -38,6 +40,7 @@ impl ThisMachine {
                 .split_ascii_whitespace()
                 .map(str::to_owned)
                 .collect(),
+            last_capability: last.trim().parse().unwrap_or(0),
             capabilities: effective
                 .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
                 .unwrap_or(0),
@@ -60,18 +63,38 @@ impl Machine for ThisMachine {
         self.controllers.iter().any(|controller| controller == name)
     }
 
-    fn capabilities(&self) -> u64 {
+    fn last_capability(&self) -> u32 {
+        self.last_capability
+    }
+
+    fn held_capabilities(&self) -> u64 {
         self.capabilities
     }
 
     fn devices(&self, path: &Path) -> io::Result<Vec<HostDevice>> {
         let mut devices = Vec::new();
-        let path = std::fs::canonicalize(path)?;
-        collect(&path, MAX_DEPTH, &mut devices)?;
+        if std::fs::metadata(path)?.is_dir() {
+            collect(path, MAX_DEPTH, &mut devices)?;
+        } else {
+            collect(&std::fs::canonicalize(path)?, MAX_DEPTH, &mut devices)?;
+        }
         if devices.is_empty() {
             return Err(io::Error::other("not a device node"));
         }
         Ok(devices)
+    }
+
+    fn all_devices(&self) -> io::Result<Vec<HostDevice>> {
+        let mut devices = Vec::new();
+        collect("/dev".as_ref(), MAX_DEPTH, &mut devices)?;
+        Ok(devices)
+    }
+
+    fn has_thermal_counters(&self, cpu: u32) -> bool {
+        Path::new(&format!(
+            "/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"
+        ))
+        .exists()
     }
 }
 

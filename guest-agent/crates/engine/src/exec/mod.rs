@@ -18,7 +18,7 @@ use crate::{
     containers::{Attachment, container::Container, state::Phase},
     id::{ContainerId, ExecId},
     ports::containers::{AttachRequest, ExecRequest, Exit},
-    spec::{self, ExecWish},
+    spec::{self, ExecWish, NamespaceOf, SpecInput},
 };
 
 /// Docker's words before what the runtime says.
@@ -287,7 +287,28 @@ impl Engine {
                 .map(|[rows, columns]| (cells(rows), cells(columns))),
             privileged: config.privileged,
         };
+        // The container's own process again: what an exec does not say is taken from it.
+        let cgroup = record.cgroup(&self.settings.cgroup_parent);
+        let own = spec::build(&SpecInput {
+            id: &record.id,
+            config: &record.config,
+            host: &record.host,
+            mounts: &[],
+            network_files: &[],
+            network: NamespaceOf::New,
+            pid: NamespaceOf::New,
+            ipc: NamespaceOf::New,
+            uts: NamespaceOf::New,
+            cgroup_namespace: NamespaceOf::New,
+            shm: None,
+            passwd: passwd.as_deref(),
+            group: group.as_deref(),
+            init: None,
+            cgroup: &cgroup,
+            machine: &*self.ports.machine,
+        })?;
         let process = spec::exec_process(
+            &own,
             &record.config,
             &record.host,
             &wish,

@@ -1,36 +1,82 @@
-//! From a container's settings to what the runtime runs. Pure.
+//! From a container's settings to an OCI runtime spec, as dockerd 28.5 does it.
 //!
 //! ```text
-//!   settings ─ validate (at creation) ─► settings with defaults
-//!   binds, volumes, tmpfs ─ mount_points ─► kept with the container
-//!   both + places, namespaces, the root's users ─ build ─► OCI runtime spec
+//!   ContainerConfig + HostConfig ── validate (create) ──► checked settings, warnings
+//!                                └─ mount_points (create) ──► MountPoint… ─┐
+//!   checked settings + image's passwd/group + Machine ─────────────────────┴─ build (start) ──► Spec
+//!   running container's Spec + ExecWish ──────────────── exec_process ──► Process
 //! ```
-//! Spec: OCI runtime 1.2, config and config-linux; defaults and texts are dockerd's.
+//! Nothing here touches a file: what the machine looks like comes in through [`Machine`]. Wrong settings are refused at create with kind
+//! `InvalidParameter`; what only shows against the image or the machine (users, devices, seccomp profiles) is refused at start with kind `System`.
+//!
+//! Spec: OCI runtime, config. Docker API: POST /containers/create.
 
-mod build;
-mod capabilities;
+pub mod capabilities;
 mod devices;
-mod identity;
-mod mount_point;
+pub mod identity;
+pub mod mount_point;
 mod mounts;
-mod process;
+mod namespaces;
+mod paths;
+pub mod process;
 mod resources;
 mod seccomp;
+mod security;
 mod signal;
-mod validate;
+mod sysctls;
+pub mod validate;
 
 use std::path::{Path, PathBuf};
 
 use docker_api::{ContainerConfig, HostConfig};
-use errdefs::{Error, ErrorKind};
+use errdefs::{Error, ErrorKind, Result};
+use oci_spec::{
+    OciSpecError,
+    runtime::{Linux, RootBuilder, Spec},
+};
 
 use crate::id::ContainerId;
 
-pub use build::{arguments, build};
-pub use mount_point::{MountKind, MountPoint, mount_points};
-pub use process::exec_process;
-pub use signal::parse_signal;
-pub use validate::validate;
+pub use mount_point::{MountKind, MountPoint, ReadOnlyRecursive, mount_points, volumes_from};
+pub use process::{ExecWish, exec_process};
+pub use validate::{parse_signal, validate, validate_resources};
+
+/// Version of the specification that is written. Spec: OCI runtime, config, specification version.
+const OCI_VERSION: &str = "1.2.1";
+
+/// Facts about the machine that the checks and the spec need; served by the rim.
+pub trait Machine: Send + Sync {
+    /// CPUs that are online.
+    fn cpus(&self) -> u32;
+    /// Size of its memory.
+    fn memory_bytes(&self) -> u64;
+    /// Whether a cgroup controller (`memory`, `cpu`, `cpuset`, `pids`, `io`) is there; `swap`: whether swap is accounted.
+    fn controller(&self, name: &str) -> bool;
+    /// Number of the highest capability the kernel knows, e.g. 40. Linux: /proc/sys/kernel/cap_last_cap.
+    fn last_capability(&self) -> u32;
+    /// Capabilities the engine itself has, a bit each: it cannot give others.
+    fn held_capabilities(&self) -> u64 {
+        u64::MAX
+    }
+    /// The device node at a path, links followed, or every node below a folder.
+    ///
+    /// # Errors
+    /// When there is nothing.
+    fn devices(&self, path: &Path) -> std::io::Result<Vec<HostDevice>>;
+    /// All devices of /dev, for privileged containers.
+    ///
+    /// # Errors
+    /// When /dev cannot be read.
+    fn all_devices(&self) -> std::io::Result<Vec<HostDevice>>;
+    /// Whether a CPU has thermal counters, which are hidden. Linux: /sys/devices/system/cpu/cpuN/thermal_throttle.
+    fn has_thermal_counters(&self, _cpu: u32) -> bool {
+        true
+    }
+    /// The kernel's version, major and minor, for seccomp profiles that ask. Berth's image has at least this.
+    fn kernel_version(&self) -> (u32, u32) {
+        (6, 12)
+    }
+}
 
 /// A device node of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,92 +97,128 @@ pub struct HostDevice {
     pub gid: u32,
 }
 
-/// Facts about the machine. Served by the rim.
-pub trait Machine: Send + Sync {
-    /// Processors that are there.
-    fn cpus(&self) -> u32;
-    /// Bytes of memory.
-    fn memory_bytes(&self) -> u64;
-    /// Whether a cgroup controller (`memory`, `cpu`, `cpuset`, `pids`, `io`) is there.
-    fn controller(&self, name: &str) -> bool;
-    /// Capabilities the engine itself has, a bit each: it cannot give others.
-    fn capabilities(&self) -> u64;
-    /// The device nodes at a path: one, or all below a folder.
-    ///
-    /// # Errors
-    /// There is nothing, or no device.
-    fn devices(&self, path: &Path) -> std::io::Result<Vec<HostDevice>>;
-}
-
 /// Where a namespace comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamespaceOf {
-    /// A new one.
+    /// Made for the container.
     New,
-    /// The machine's.
+    /// The engine's own.
     Host,
-    /// One that is there.
+    /// An existing one: its file.
     Path(PathBuf),
 }
 
-/// What a spec is made from.
+/// What a spec is built from.
 pub struct SpecInput<'a> {
-    /// Who.
+    /// The container.
     pub id: &'a ContainerId,
-    /// Settings with the image's merged in.
+    /// Merged with the image's config; the hostname is filled in with the short id.
     pub config: &'a ContainerConfig,
-    /// Settings that passed [`validate`].
+    /// Checked by [`validate`].
     pub host: &'a HostConfig,
-    /// Mounts whose `source` is a place on this machine.
+    /// User mounts; `source` is a path on this machine.
     pub mounts: &'a [MountPoint],
-    /// Files of /etc: place on this machine, path in the container.
+    /// resolv.conf, hostname, hosts: file on this machine, path in the container. Those that a user mount stands in for are left out.
     pub network_files: &'a [(PathBuf, &'static str)],
     /// Network namespace.
     pub network: NamespaceOf,
-    /// Process ids.
+    /// Process namespace.
     pub pid: NamespaceOf,
-    /// System V and POSIX objects.
+    /// IPC namespace.
     pub ipc: NamespaceOf,
-    /// Names of the machine.
+    /// Host name's namespace.
     pub uts: NamespaceOf,
-    /// View of cgroups.
+    /// Cgroup namespace.
     pub cgroup_namespace: NamespaceOf,
-    /// A shared /dev/shm; none: one of its own.
+    /// The owner's /dev/shm folder (shareable, `container:ID`), bound; none: a tmpfs of its own, nothing (ipc `none`) or the machine's (ipc `host`).
     pub shm: Option<&'a Path>,
     /// The root's /etc/passwd.
     pub passwd: Option<&'a [u8]>,
     /// The root's /etc/group.
     pub group: Option<&'a [u8]>,
-    /// Program for process 1, with `--init`.
+    /// The docker-init program on this machine, when it is wanted.
     pub init: Option<&'a Path>,
-    /// Path of the cgroup below the root of the hierarchy.
+    /// Path below the hierarchy's root, e.g. `/docker/<id>`.
     pub cgroup: &'a Path,
-    /// Facts.
+    /// The machine.
     pub machine: &'a dyn Machine,
 }
 
-/// What an exec asks for.
-pub struct ExecWish<'a> {
-    /// Program and arguments.
-    pub args: &'a [String],
-    /// `NAME=value` beside the container's.
-    pub env: &'a [String],
-    /// `user[:group]`; empty: the container's.
-    pub user: &'a str,
-    /// Working folder; empty: the container's.
-    pub working_dir: &'a str,
-    /// With a terminal.
-    pub tty: bool,
-    /// Rows and columns.
-    pub console_size: Option<(u16, u16)>,
-    /// With every capability.
-    pub privileged: bool,
+/// Builds the spec of a container. Its `root.path` is left for the runtime, which knows where the root is mounted.
+///
+/// # Errors
+/// `System`, with the texts that dockerd and runc have for what is only found out at start: users, groups, devices, seccomp profiles, sysctls, limits.
+pub fn build(input: &SpecInput<'_>) -> Result<Spec> {
+    let security = security::SecurityOptions::parse(input.host)?;
+    let capabilities = capabilities::of_container(input.host, input.machine)?;
+    let process = process::container_process(input, &security, &capabilities)?;
+    let mut resources = resources::resources(input.host, input.machine)?;
+    let (devices, rules) = devices::devices(input.host, input.machine)?;
+    resources.set_devices(Some(rules));
+
+    let mut linux = Linux::default();
+    linux
+        .set_namespaces(Some(namespaces::namespaces(input)?))
+        .set_sysctl(Some(sysctls::sysctls(input)?))
+        .set_cgroups_path(Some(input.cgroup.to_owned()))
+        .set_resources(Some(resources))
+        .set_devices(Some(devices))
+        .set_seccomp(seccomp::filter(
+            &security,
+            input.host.privileged,
+            &capabilities,
+            input.machine,
+        )?)
+        .set_masked_paths(security::masked_paths(input.host, input.machine))
+        .set_readonly_paths(security::readonly_paths(input.host))
+        .set_rootfs_propagation(mounts::root_propagation(input.mounts).map(str::to_owned));
+
+    let mut spec = Spec::default();
+    let uts_host = input.uts == NamespaceOf::Host;
+    spec.set_version(OCI_VERSION.to_owned())
+        .set_root(Some(built(
+            RootBuilder::default()
+                .path("rootfs")
+                .readonly(input.host.readonly_rootfs)
+                .build(),
+        )?))
+        .set_hostname((!uts_host).then(|| input.config.hostname.clone()))
+        .set_mounts(Some(mounts::mounts(input)?))
+        .set_process(Some(process))
+        .set_annotations(
+            input
+                .host
+                .annotations
+                .clone()
+                .map(|all| all.into_iter().collect()),
+        )
+        .set_linux(Some(linux));
+    Ok(spec)
 }
 
-fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidParameter, message)
+/// Entrypoint and Cmd in one.
+pub fn arguments(config: &ContainerConfig) -> Vec<String> {
+    let entrypoint = config.entrypoint.iter().flatten();
+    entrypoint
+        .chain(config.cmd.iter().flatten())
+        .cloned()
+        .collect()
 }
 
-fn system(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::System, message)
+/// A setting that makes no sense.
+fn invalid(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidParameter, text)
 }
+
+/// Something that came out at start.
+fn system(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::System, text)
+}
+
+/// A part of the spec, with the builder's complaint as ours: it has one when a field is missing, which would be a fault in this room.
+fn built<T>(part: std::result::Result<T, OciSpecError>) -> Result<T> {
+    part.map_err(|error| system(format!("build the container's spec: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

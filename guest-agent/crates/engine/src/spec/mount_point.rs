@@ -1,18 +1,32 @@
-//! What users write as mounts: `-v`, `--mount`, `--tmpfs`, and volumes of images.
+//! User mounts: from `Binds`, `Mounts`, `Tmpfs` and `Volumes` to one list, with dockerd's texts for what is wrong.
+//!
+//! Whether the source of a bind exists is the engine's to find out, when the host grants it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use docker_api::{ContainerConfig, HostConfig, Mount};
+use docker_api::{BindOptions, ContainerConfig, HostConfig, Mount, TmpfsOptions, VolumeOptions};
 use errdefs::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{invalid, mounts::tmpfs_options};
+use super::{
+    invalid,
+    paths::{clean, is_local},
+};
 
-/// What a mount is backed by.
+/// Options that every tmpfs of a user starts with; the user's come after and win.
+pub(super) const TMPFS_DEFAULTS: [&str; 4] = ["noexec", "nosuid", "nodev", DEFAULT_PROPAGATION];
+
+const DEFAULT_PROPAGATION: &str = "rprivate";
+
+const PROPAGATION: [&str; 6] = [
+    "private", "rprivate", "slave", "rslave", "shared", "rshared",
+];
+
+/// What a mount point is backed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MountKind {
-    /// A folder or file of the host.
+    /// A file or folder of the host.
     Bind,
     /// A volume.
     Volume,
@@ -20,52 +34,65 @@ pub enum MountKind {
     Tmpfs,
 }
 
-/// A mount as it is kept with its container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// How read-only binds treat the mounts below them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadOnlyRecursive {
+    /// They are read-only too, when the kernel can do that.
+    #[default]
+    Enabled,
+    /// They stay writable.
+    Disabled,
+    /// They are read-only too, or the start fails.
+    Forced,
+}
+
+/// A user's mount as it is kept with the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPoint {
-    /// What backs it.
+    /// What it is backed by.
     pub kind: MountKind,
-    /// Volume; empty until one is made for it.
+    /// Volume name; empty for others and for an anonymous volume that has yet to get one.
     pub name: String,
-    /// Path on the host; of a volume filled in when it is made.
+    /// Host path of a bind; for volumes filled in by the engine at mount time.
     pub source: String,
-    /// Absolute path in the container.
+    /// Cleaned absolute path in the container.
     pub destination: String,
-    /// Volume driver; empty: local.
+    /// Volume driver; empty: the default (local).
     pub driver: String,
-    /// Options as they were written.
+    /// Mode as inspect shows it: ``, `z`, `ro`, `rw,nocopy`, ….
     pub mode: String,
     /// Writable.
     pub read_write: bool,
-    /// `rprivate` and the like; empty for volumes.
+    /// ``, `rprivate`, `rslave`, …; binds have `rprivate` unless told otherwise, volumes nothing.
     pub propagation: String,
-    /// A new volume gets what the image has there.
+    /// Copy the image's content into a new volume.
     pub copy_up: bool,
-    /// A missing source is made.
+    /// A missing source of a bind is made (`-v`) or refused (`--mount`).
     pub create_source: bool,
-    /// With what is mounted below the source.
+    /// Mounts below the source come along.
     pub recursive: bool,
-    /// What is mounted below stays writable in a read-only mount.
-    pub read_only_non_recursive: bool,
+    /// What read-only means for them.
+    pub read_only_recursive: ReadOnlyRecursive,
     /// Folder inside the volume.
     pub subpath: String,
-    /// As it was asked for, when in the long form.
+    /// The wish in long form, when it came as `Mount`. Inspect lists a tmpfs only with it.
     pub wish: Option<Mount>,
-    /// Labels of a volume that is made.
+    /// Labels of a volume that is made for it.
     pub volume_labels: BTreeMap<String, String>,
-    /// Driver options of a volume that is made.
+    /// Driver options of a volume that is made for it.
     pub volume_options: BTreeMap<String, String>,
-    /// Options of a tmpfs.
+    /// tmpfs: options, the defaults first and then the user's; opposites are resolved when the spec is built.
     pub tmpfs_options: Vec<String>,
 }
 
 impl MountPoint {
-    fn new(kind: MountKind, destination: String) -> Self {
+    fn new(kind: MountKind, destination: &str) -> Self {
         Self {
             kind,
             name: String::new(),
             source: String::new(),
-            destination,
+            destination: clean(destination),
             driver: String::new(),
             mode: String::new(),
             read_write: true,
@@ -73,7 +100,7 @@ impl MountPoint {
             copy_up: kind == MountKind::Volume,
             create_source: false,
             recursive: true,
-            read_only_non_recursive: false,
+            read_only_recursive: ReadOnlyRecursive::Enabled,
             subpath: String::new(),
             wish: None,
             volume_labels: BTreeMap::new(),
@@ -83,387 +110,405 @@ impl MountPoint {
     }
 }
 
-const PROPAGATIONS: [&str; 6] = [
-    "private", "rprivate", "shared", "rshared", "slave", "rslave",
-];
-
-/// Every mount of a request: inherited ones, then binds, the long form, tmpfs, and volumes of the settings for places that are still free.
+/// All user mounts of a request, one for each target: `inherited` (`VolumesFrom`), then `Binds`, then `Mounts`, which take the place of earlier
+/// ones, then `Tmpfs`, then anonymous volumes for the targets of `Volumes` that are still free.
 ///
 /// # Errors
-/// In Docker's words.
+/// `InvalidParameter`, e.g. `Duplicate mount point: /x` or `invalid volume specification: 'x'`.
 pub fn mount_points(
     config: &ContainerConfig,
     host: &HostConfig,
     inherited: Vec<MountPoint>,
 ) -> Result<Vec<MountPoint>> {
-    let mut points = inherited;
-    let mut asked: Vec<MountPoint> = Vec::new();
-    let mut ask = |point: MountPoint| {
-        if asked
-            .iter()
-            .any(|other| other.destination == point.destination)
-        {
-            return Err(invalid(format!(
-                "Duplicate mount point: {}",
-                point.destination
-            )));
+    let mut points = Points::default();
+    let mut named = BTreeSet::new();
+    let tmpfs: BTreeMap<String, &str> = host
+        .tmpfs
+        .iter()
+        .flatten()
+        .map(|(target, options)| (clean(target), options.as_str()))
+        .collect();
+    inherited.into_iter().for_each(|point| points.put(point));
+    for raw in host.binds.iter().flatten() {
+        let point = parse_bind(raw, &host.volume_driver)?;
+        if tmpfs.contains_key(&point.destination) || !named.insert(point.destination.clone()) {
+            return Err(duplicate(&point.destination));
         }
-        asked.push(point);
-        Ok(())
-    };
-    for text in host.binds.iter().flatten() {
-        ask(parse_bind(text, &host.volume_driver)?)?;
+        points.put(point);
     }
-    for mount in host.mounts.iter().flatten() {
-        ask(parse_mount(mount)?)?;
+    for wish in host.mounts.iter().flatten() {
+        let point = parse_mount(wish)?;
+        if !named.insert(point.destination.clone()) {
+            return Err(duplicate(&wish.target));
+        }
+        points.put(point);
     }
-    for (target, options) in host.tmpfs.iter().flatten() {
-        let destination = check_target(target, "tmpfs")?;
-        let mut point = MountPoint::new(MountKind::Tmpfs, destination);
-        point.tmpfs_options =
-            tmpfs_options(options.split(',').filter(|option| !option.is_empty()))?;
-        point.read_write = !point.tmpfs_options.iter().any(|option| option == "ro");
-        point.mode.clone_from(options);
-        ask(point)?;
+    for (target, options) in tmpfs {
+        check_tmpfs_target(&target)?;
+        let mut point = MountPoint::new(MountKind::Tmpfs, &target);
+        point.tmpfs_options = tmpfs_options(options);
+        points.put(point);
     }
-    points.retain(|point| {
-        !asked
-            .iter()
-            .any(|other| other.destination == point.destination)
-    });
-    points.extend(asked);
     for target in config.volumes.iter().flatten().map(|(target, _)| target) {
-        let destination = check_target(target, "volume")?;
-        if !points.iter().any(|point| point.destination == destination) {
-            let mut point = MountPoint::new(MountKind::Volume, destination);
-            point.driver.clone_from(&host.volume_driver);
-            points.push(point);
+        // A relative one starts at the root, as dockerd has it.
+        let mut point = MountPoint::new(MountKind::Volume, &format!("/{target}"));
+        check_tmpfs_target(&point.destination)?;
+        if !points.has(&point.destination) {
+            point.driver = host.volume_driver.clone();
+            points.put(point);
         }
     }
-    Ok(points)
+    Ok(points.all)
 }
 
-/// Makes a path absolute and without `.`, `..` and double slashes.
-fn check_target(target: &str, kind: &str) -> Result<String> {
-    let about = |what: String| invalid(format!("invalid mount config for type \"{kind}\": {what}"));
-    if target.is_empty() {
-        return Err(about("field Target must not be empty".to_owned()));
+/// Mount points, one for each target, in the order they came.
+#[derive(Default)]
+struct Points {
+    all: Vec<MountPoint>,
+    places: BTreeMap<String, usize>,
+}
+
+impl Points {
+    fn has(&self, destination: &str) -> bool {
+        self.places.contains_key(destination)
     }
-    if !target.starts_with('/') {
-        return Err(about(format!(
-            "invalid mount path: '{target}' mount path must be absolute"
-        )));
-    }
-    match clean(target).as_str() {
-        "/" => Err(about(
-            "invalid specification: destination can't be '/'".to_owned(),
-        )),
-        path => Ok(path.to_owned()),
+
+    fn put(&mut self, point: MountPoint) {
+        match self.places.get(&point.destination) {
+            Some(&place) => self.all[place] = point,
+            None => {
+                self.places
+                    .insert(point.destination.clone(), self.all.len());
+                self.all.push(point);
+            }
+        }
     }
 }
 
-pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
+fn duplicate(target: &str) -> errdefs::Error {
+    invalid(format!("Duplicate mount point: {target}"))
 }
 
-/// `[source:]target[:options]`.
-fn parse_bind(text: &str, volume_driver: &str) -> Result<MountPoint> {
-    let in_bind =
-        |error: errdefs::Error| error.context(format!("invalid volume specification: '{text}'"));
-    let bad = || invalid(format!("invalid volume specification: '{text}'"));
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, mode) = match parts[..] {
-        [target] => ("", target, ""),
-        [source, target] if target.starts_with('/') || !is_mode(target) => (source, target, ""),
-        [target, mode] => ("", target, mode),
-        [source, target, mode] => (source, target, mode),
-        _ => return Err(bad()),
-    };
-    if parts.len() > 1 && (parts[0].is_empty() || target.is_empty()) {
-        return Err(bad());
+/// Container and whether its mounts are taken writable, from a line of `VolumesFrom`.
+///
+/// # Errors
+/// `InvalidParameter`: `invalid mode: x`.
+pub fn volumes_from(text: &str) -> Result<(&str, bool)> {
+    if text.is_empty() {
+        return Err(invalid(
+            "volumes-from specification cannot be an empty string",
+        ));
     }
-    let kind = if source.starts_with('/') {
-        MountKind::Bind
-    } else {
-        MountKind::Volume
+    let (container, mode) = text.split_once(':').unwrap_or((text, ""));
+    let read = Mode::parse(mode)
+        .filter(|mode| mode.propagation.is_none() && !mode.no_copy)
+        .ok_or_else(|| invalid(format!("invalid mode: {mode}")))?;
+    Ok((container, !read.read_only))
+}
+
+/// The third part of a bind, taken apart.
+#[derive(Debug, Default)]
+struct Mode<'a> {
+    read_only: bool,
+    no_copy: bool,
+    propagation: Option<&'a str>,
+}
+
+impl<'a> Mode<'a> {
+    /// None: an unknown word, or two of a kind.
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut mode = Self::default();
+        let (mut access, mut label, mut consistency) = (0, 0, 0);
+        if text.is_empty() {
+            return Some(mode);
+        }
+        for word in text.split(',') {
+            match word {
+                "rw" => access += 1,
+                "ro" => (access, mode.read_only) = (access + 1, true),
+                "z" | "Z" => label += 1,
+                "nocopy" if mode.no_copy => return None,
+                "nocopy" => mode.no_copy = true,
+                "consistent" | "cached" | "delegated" => consistency += 1,
+                word if PROPAGATION.contains(&word) && mode.propagation.is_none() => {
+                    mode.propagation = Some(word);
+                }
+                _ => return None,
+            }
+        }
+        [access, label, consistency]
+            .iter()
+            .all(|&count| count <= 1)
+            .then_some(mode)
+    }
+}
+
+/// Parses `source:target[:mode]`, `volume:target[:mode]` or `target`.
+fn parse_bind(raw: &str, volume_driver: &str) -> Result<MountPoint> {
+    let specification = || format!("invalid volume specification: '{raw}'");
+    let parts: Vec<&str> = raw.splitn(4, ':').collect();
+    let (source, target, text) = match parts.as_slice() {
+        ["", ..] => return Err(invalid(specification())),
+        [target] => ("", *target, ""),
+        // A target with a mode is no mount.
+        [_, mode] if Mode::parse(mode).is_some() => return Err(invalid(specification())),
+        [source, target] => (*source, *target, ""),
+        [source, target, mode] => (*source, *target, *mode),
+        _ => return Err(invalid(specification())),
     };
-    let word = if kind == MountKind::Bind {
-        "bind"
-    } else {
-        "volume"
+    let mode = Mode::parse(text).ok_or_else(|| invalid(format!("invalid mode: {text}")))?;
+    let bind = source.starts_with('/');
+    let mut wish = Mount {
+        kind: if bind { "bind" } else { "volume" }.to_owned(),
+        source: source.to_owned(),
+        target: target.to_owned(),
+        read_only: mode.read_only,
+        ..Mount::default()
     };
-    let mut point = MountPoint::new(kind, check_target(target, word).map_err(in_bind)?);
-    mode.clone_into(&mut point.mode);
-    apply_mode(&mut point, mode).map_err(in_bind)?;
-    if kind == MountKind::Bind {
-        point.source = clean(source);
-        point.create_source = true;
-        if point.propagation.is_empty() {
-            "rprivate".clone_into(&mut point.propagation);
-        }
-    } else {
-        if !source.is_empty() {
-            check_volume_name(source)?;
-        }
-        source.clone_into(&mut point.name);
-        volume_driver.clone_into(&mut point.driver);
-        if point.mode.is_empty() && !source.is_empty() {
-            // Docker shows named volumes of `-v` so.
-            "z".clone_into(&mut point.mode);
-        }
+    if mode.no_copy {
+        wish.volume_options = Some(VolumeOptions {
+            no_copy: true,
+            ..VolumeOptions::default()
+        });
+    }
+    if let Some(propagation) = mode.propagation {
+        wish.bind_options = Some(BindOptions {
+            propagation: propagation.to_owned(),
+            ..BindOptions::default()
+        });
+    }
+    let mut point = parse_wish(&wish).map_err(|error| error.context(specification()))?;
+    point.mode = text.to_owned();
+    point.create_source = bind;
+    if !bind {
+        point.driver = volume_driver.to_owned();
+        finish_volume(&mut point)?;
     }
     Ok(point)
 }
 
-fn is_mode(text: &str) -> bool {
-    !text.is_empty()
-        && text.split(',').all(|word| {
-            matches!(
-                word,
-                "ro" | "rw" | "z" | "Z" | "nocopy" | "consistent" | "cached" | "delegated"
-            ) || PROPAGATIONS.contains(&word)
-        })
+fn parse_mount(wish: &Mount) -> Result<MountPoint> {
+    let mut point = parse_wish(wish)?;
+    if point.kind == MountKind::Volume {
+        finish_volume(&mut point)?;
+    }
+    point.wish = Some(wish.clone());
+    Ok(point)
 }
 
-fn apply_mode(point: &mut MountPoint, mode: &str) -> Result<()> {
-    if mode.is_empty() {
+/// Local volumes have a label mode in inspect, and a name that is safe as a folder's.
+fn finish_volume(point: &mut MountPoint) -> Result<()> {
+    if !matches!(point.driver.as_str(), "" | "local") {
         return Ok(());
     }
-    let bind = point.kind == MountKind::Bind;
-    if !is_mode(mode) {
-        return Err(invalid(format!("invalid mode: {mode}")));
+    if point.mode.is_empty() {
+        point.mode = "z".to_owned();
     }
-    for word in mode.split(',') {
-        match word {
-            "ro" => point.read_write = false,
-            "nocopy" if !bind => point.copy_up = false,
-            "nocopy" => return Err(invalid(format!("invalid mode: {mode}"))),
-            word if PROPAGATIONS.contains(&word) => {
-                if !bind {
-                    return Err(invalid(format!("invalid mode: {mode}")));
-                }
-                word.clone_into(&mut point.propagation);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    check_volume_name(&point.name)
 }
 
+/// Docker: volume/local, name rules.
 fn check_volume_name(name: &str) -> Result<()> {
-    let mut bytes = name.bytes();
-    let good = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
-        && name.len() > 1
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    const ALLOWED: &str = "[a-zA-Z0-9][a-zA-Z0-9_.-]";
+    if name.is_empty() {
+        return Ok(());
+    }
+    if name.len() == 1 {
+        return Err(invalid(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )));
+    }
+    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
     if good {
         return Ok(());
     }
     Err(invalid(format!(
-        "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+        "create {name}: {name:?} includes invalid characters for a local volume name, only {ALLOWED:?} are allowed. If you intended to pass a host directory, use absolute path"
     )))
 }
 
-/// The long form.
-fn parse_mount(mount: &Mount) -> Result<MountPoint> {
-    let about = |what: &str| {
+/// Checks a mount in its long form, without a look at the host.
+///
+/// # Errors
+/// `InvalidParameter`: `invalid mount config for type "bind": …`.
+pub(super) fn check_mount(wish: &Mount) -> Result<()> {
+    parse_wish(wish).map(|_| ())
+}
+
+fn parse_wish(wish: &Mount) -> Result<MountPoint> {
+    let wrong = |text: &str| {
         invalid(format!(
-            "invalid mount config for type \"{}\": {what}",
-            mount.kind
+            "invalid mount config for type {:?}: {text}",
+            wish.kind
         ))
     };
-    let kind = match mount.kind.as_str() {
-        "bind" => MountKind::Bind,
-        "volume" => MountKind::Volume,
-        "tmpfs" => MountKind::Tmpfs,
-        "image" | "cluster" | "npipe" => {
-            return Err(errdefs::Error::new(
-                errdefs::ErrorKind::NotImplemented,
-                format!(
-                    "mounts of type {} are not implemented by this version of Berth",
-                    mount.kind
-                ),
-            ));
-        }
-        _ => return Err(about("mount type unknown")),
-    };
-    let mut point = MountPoint::new(kind, check_target(&mount.target, &mount.kind)?);
-    point.read_write = !mount.read_only;
-    point.wish = Some(mount.clone());
-    match kind {
-        MountKind::Bind => {
-            if mount.source.is_empty() {
-                return Err(about("field Source must not be empty"));
-            }
-            if !mount.source.starts_with('/') {
-                return Err(about(&format!(
-                    "invalid mount path: '{}' mount path must be absolute",
-                    mount.source
-                )));
-            }
-            if mount.volume_options.is_some() {
-                return Err(about("field VolumeOptions must not be specified"));
-            }
-            point.source = clean(&mount.source);
-            "rprivate".clone_into(&mut point.propagation);
-            if let Some(options) = &mount.bind_options {
-                if !options.propagation.is_empty() {
-                    if !PROPAGATIONS.contains(&options.propagation.as_str()) {
-                        return Err(about(&format!(
-                            "invalid propagation mode: {}",
-                            options.propagation
-                        )));
-                    }
-                    point.propagation.clone_from(&options.propagation);
-                }
-                point.recursive = !options.non_recursive;
-                point.read_only_non_recursive = options.read_only_non_recursive;
-                point.create_source = options.create_mountpoint;
-            }
-        }
-        MountKind::Volume => {
-            if mount.bind_options.is_some() {
-                return Err(about("field BindOptions must not be specified"));
-            }
-            if !mount.source.is_empty() {
-                check_volume_name(&mount.source)?;
-            }
-            point.name.clone_from(&mount.source);
-            if mount.source.is_empty() && mount.read_only {
-                return Err(about(
-                    "must not set ReadOnly mode when using anonymous volumes",
-                ));
-            }
-            "z".clone_into(&mut point.mode);
-            if let Some(options) = &mount.volume_options {
-                point.copy_up = !options.no_copy;
-                point.subpath.clone_from(&options.subpath);
-                point.volume_labels = options.labels.clone().unwrap_or_default();
-                if let Some(driver) = &options.driver_config {
-                    point.driver.clone_from(&driver.name);
-                    point.volume_options = driver.options.clone().unwrap_or_default();
-                }
-            }
-        }
-        MountKind::Tmpfs => {
-            if !mount.source.is_empty() {
-                return Err(about("field Source must not be specified"));
-            }
-            let mut options = Vec::new();
-            if let Some(wish) = &mount.tmpfs_options {
-                if wish.size_bytes > 0 {
-                    options.push(format!("size={}", wish.size_bytes));
-                }
-                if wish.mode > 0 {
-                    options.push(format!("mode={:o}", wish.mode));
-                }
-                options.extend(wish.options.iter().flatten().map(|pair| pair.join("=")));
-            }
-            if mount.read_only {
-                options.push("ro".to_owned());
-            }
-            point.tmpfs_options = tmpfs_options(options.iter().map(String::as_str))?;
-        }
+    if wish.target.is_empty() {
+        return Err(wrong("field Target must not be empty"));
     }
+    if clean(&wish.target.replace('\\', "/")) == "/" {
+        return Err(wrong(NOT_ROOT));
+    }
+    check_absolute(&wish.target).map_err(|text| wrong(&text))?;
+    match wish.kind.as_str() {
+        "bind" => parse_bind_wish(wish),
+        "volume" => parse_volume_wish(wish),
+        "tmpfs" => parse_tmpfs_wish(wish),
+        _ => Err("mount type unknown".to_owned()),
+    }
+    .map(|mut point| {
+        point.read_write = !wish.read_only;
+        point
+    })
+    .map_err(|text| wrong(&text))
+}
+
+const NOT_ROOT: &str = "invalid specification: destination can't be '/'";
+
+fn check_absolute(path: &str) -> std::result::Result<(), String> {
+    if path.starts_with('/') || path.starts_with('\\') {
+        Ok(())
+    } else {
+        Err(format!(
+            "invalid mount path: '{path}' mount path must be absolute"
+        ))
+    }
+}
+
+/// The target of a tmpfs.
+///
+/// # Errors
+/// `InvalidParameter`: `invalid mount path: 'x' mount path must be absolute`.
+pub(super) fn check_tmpfs_target(target: &str) -> Result<()> {
+    if clean(target) == "/" {
+        return Err(invalid(NOT_ROOT));
+    }
+    check_absolute(target).map_err(invalid)
+}
+
+fn extra(name: &str) -> String {
+    format!("field {name} must not be specified")
+}
+
+fn parse_bind_wish(wish: &Mount) -> std::result::Result<MountPoint, String> {
+    if wish.source.is_empty() {
+        return Err("field Source must not be empty".to_owned());
+    }
+    let options = wish.bind_options.clone().unwrap_or_default();
+    if !options.propagation.is_empty() && !PROPAGATION.contains(&options.propagation.as_str()) {
+        return Err(format!("invalid propagation mode: {}", options.propagation));
+    }
+    if wish.volume_options.is_some() {
+        return Err(extra("VolumeOptions"));
+    }
+    check_absolute(&wish.source)?;
+    let mut point = MountPoint::new(MountKind::Bind, &wish.target);
+    point.source = clean(&wish.source);
+    point.propagation = match options.propagation.as_str() {
+        "" => DEFAULT_PROPAGATION.to_owned(),
+        named => named.to_owned(),
+    };
+    point.create_source = options.create_mountpoint;
+    point.recursive = !options.non_recursive;
+    point.read_only_recursive = match (
+        options.read_only_non_recursive,
+        options.read_only_force_recursive,
+    ) {
+        (true, _) => ReadOnlyRecursive::Disabled,
+        (false, true) => ReadOnlyRecursive::Forced,
+        (false, false) => ReadOnlyRecursive::Enabled,
+    };
     Ok(point)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bind(text: &str) -> Result<MountPoint> {
-        parse_bind(text, "")
+fn parse_volume_wish(wish: &Mount) -> std::result::Result<MountPoint, String> {
+    if wish.bind_options.is_some() {
+        return Err(extra("BindOptions"));
     }
-
-    #[test]
-    fn binds_are_read_in_all_their_forms() {
-        let point = bind("/a/../b:/c/:ro,rslave").unwrap();
-        assert_eq!(
-            (
-                point.source.as_str(),
-                point.destination.as_str(),
-                point.read_write,
-                point.propagation.as_str()
-            ),
-            ("/b", "/c", false, "rslave")
-        );
-        let point = bind("data:/v:nocopy").unwrap();
-        assert_eq!(
-            (point.kind, point.name.as_str(), point.copy_up),
-            (MountKind::Volume, "data", false)
-        );
-        let point = bind("/v").unwrap();
-        assert_eq!(
-            (point.kind, point.name.as_str(), point.destination.as_str()),
-            (MountKind::Volume, "", "/v")
-        );
-    }
-
-    #[test]
-    fn bad_mounts_are_refused_in_dockers_words() {
-        for (text, message) in [
-            (
-                "/etc:rel",
-                "invalid volume specification: '/etc:rel': invalid mount config for type \"bind\": invalid mount path: 'rel' mount path must be absolute",
-            ),
-            (
-                "/etc:/",
-                "invalid volume specification: '/etc:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
-            ),
-            (
-                "/a:/b:bogus",
-                "invalid volume specification: '/a:/b:bogus': invalid mode: bogus",
-            ),
-            ("a:b:c:d", "invalid volume specification: 'a:b:c:d'"),
-        ] {
-            assert_eq!(bind(text).unwrap_err().message(), message);
+    let options = wish.volume_options.clone().unwrap_or_default();
+    let anonymous = wish.source.is_empty();
+    if !options.subpath.is_empty() {
+        if anonymous {
+            return Err("must not set Subpath when using anonymous volumes".to_owned());
         }
-        assert!(
-            bind("a/b:/c")
-                .unwrap_err()
-                .message()
-                .contains("includes invalid characters for a local volume name")
-        );
+        if !is_local(&options.subpath) {
+            return Err("subpath must be a relative path within the volume".to_owned());
+        }
     }
-
-    #[test]
-    fn two_mounts_at_one_place_are_refused_and_images_give_way() {
-        let mut host = HostConfig {
-            binds: Some(vec!["/a:/x".into(), "/b:/x/".into()]),
-            ..HostConfig::default()
-        };
-        let config = ContainerConfig {
-            volumes: Some(
-                [
-                    ("/x".to_owned(), docker_api::Empty {}),
-                    ("/y".to_owned(), docker_api::Empty {}),
-                ]
-                .into(),
-            ),
-            ..ContainerConfig::default()
-        };
-        assert_eq!(
-            mount_points(&config, &host, Vec::new())
-                .unwrap_err()
-                .message(),
-            "Duplicate mount point: /x"
-        );
-        host.binds = Some(vec!["/a:/x".into()]);
-        let points = mount_points(&config, &host, Vec::new()).unwrap();
-        assert_eq!(
-            points
-                .iter()
-                .map(|point| (point.kind, point.destination.as_str()))
-                .collect::<Vec<_>>(),
-            [(MountKind::Bind, "/x"), (MountKind::Volume, "/y")]
-        );
+    if wish.read_only && anonymous {
+        return Err("must not set ReadOnly mode when using anonymous volumes".to_owned());
     }
+    let driver = options.driver_config.unwrap_or_default();
+    let mut point = MountPoint::new(MountKind::Volume, &wish.target);
+    point.name = wish.source.clone();
+    point.driver = driver.name;
+    point.copy_up = !options.no_copy;
+    point.subpath = options.subpath;
+    point.volume_labels = options.labels.unwrap_or_default();
+    point.volume_options = driver.options.unwrap_or_default();
+    Ok(point)
 }
+
+fn parse_tmpfs_wish(wish: &Mount) -> std::result::Result<MountPoint, String> {
+    if wish.bind_options.is_some() {
+        return Err(extra("BindOptions"));
+    }
+    if !wish.source.is_empty() {
+        return Err(extra("Source"));
+    }
+    let options = wish.tmpfs_options.clone().unwrap_or_default();
+    let mut point = MountPoint::new(MountKind::Tmpfs, &wish.target);
+    point.tmpfs_options = tmpfs_options(&tmpfs_text(&options, wish.read_only)?);
+    Ok(point)
+}
+
+/// Options of a tmpfs in long form, as a mount's option text.
+fn tmpfs_text(options: &TmpfsOptions, read_only: bool) -> std::result::Result<String, String> {
+    let mut words = Vec::new();
+    if read_only {
+        words.push("ro".to_owned());
+    }
+    if options.mode != 0 {
+        words.push(format!("mode={:o}", options.mode));
+    }
+    if options.size_bytes != 0 {
+        let size = options.size_bytes;
+        let unit = [(30, "g"), (20, "m"), (10, "k")]
+            .into_iter()
+            .find(|(bits, _)| size % (1_i64 << bits) == 0);
+        words.push(match unit {
+            Some((bits, suffix)) => format!("size={}{suffix}", size / (1_i64 << bits)),
+            None => format!("size={size}"),
+        });
+    }
+    for option in options.options.iter().flatten() {
+        let [name, value @ ..] = option.as_slice() else {
+            return Err("invalid option array length".to_owned());
+        };
+        if value.len() > 1 {
+            return Err("invalid option array length".to_owned());
+        }
+        if !matches!(name.as_str(), "exec" | "noexec") {
+            return Err(format!("invalid option: {name}"));
+        }
+        words.push(match value.first() {
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        });
+    }
+    Ok(words.join(","))
+}
+
+fn tmpfs_options(text: &str) -> Vec<String> {
+    let user = text.split(',').filter(|_| !text.is_empty());
+    TMPFS_DEFAULTS
+        .into_iter()
+        .chain(user)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

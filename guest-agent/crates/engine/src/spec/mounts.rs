@@ -1,215 +1,280 @@
-//! The mounts of a spec, in Docker's order: the defaults, then files of /etc and the user's mounts by depth.
+//! Mounts of the spec: Docker's own, less those that a user mount stands in for, then docker-init, then the user's by depth.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use errdefs::Result;
-use serde_json::{Value, json};
+use oci_spec::runtime::{Mount, MountBuilder};
 
-use super::{MountKind, MountPoint, NamespaceOf, SpecInput, invalid};
+use super::{
+    MountKind, MountPoint, NamespaceOf, ReadOnlyRecursive, SpecInput, built, paths::depth, system,
+};
 
-/// Size of /dev/shm when nobody said another.
-pub(super) const SHM_BYTES: i64 = 64 << 20;
-/// Where docker-init is in containers with `--init`.
-pub(super) const INIT_TARGET: &str = "/sbin/docker-init";
-/// Flags that exclude each other: the later of a pair wins.
-const PAIRS: [(&str, &str); 10] = [
-    ("ro", "rw"),
-    ("suid", "nosuid"),
-    ("dev", "nodev"),
-    ("exec", "noexec"),
-    ("sync", "async"),
-    ("mand", "nomand"),
-    ("atime", "noatime"),
-    ("diratime", "nodiratime"),
-    ("relatime", "norelatime"),
-    ("strictatime", "nostrictatime"),
+/// Where docker-init is in the container.
+pub(super) const INIT: &str = "/sbin/docker-init";
+
+const SHM: &str = "/dev/shm";
+const CGROUP: &str = "/sys/fs/cgroup";
+
+/// Target, type, source, options. Docker: oci/defaults.go.
+const DEFAULT: [(&str, &str, &str, &[&str]); 7] = [
+    ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+    (
+        "/dev",
+        "tmpfs",
+        "tmpfs",
+        &["nosuid", "strictatime", "mode=755", "size=65536k"],
+    ),
+    (
+        "/dev/pts",
+        "devpts",
+        "devpts",
+        &[
+            "nosuid",
+            "noexec",
+            "newinstance",
+            "ptmxmode=0666",
+            "mode=0620",
+            "gid=5",
+        ],
+    ),
+    (
+        "/sys",
+        "sysfs",
+        "sysfs",
+        &["nosuid", "noexec", "nodev", "ro"],
+    ),
+    (
+        CGROUP,
+        "cgroup",
+        "cgroup",
+        &["ro", "nosuid", "noexec", "nodev"],
+    ),
+    (
+        "/dev/mqueue",
+        "mqueue",
+        "mqueue",
+        &["nosuid", "noexec", "nodev"],
+    ),
+    (
+        SHM,
+        "tmpfs",
+        "shm",
+        &["nosuid", "noexec", "nodev", "mode=1777"],
+    ),
 ];
-const VALUES: [&str; 6] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"];
-const PROPAGATIONS: [&str; 8] = [
-    "private",
-    "rprivate",
-    "shared",
-    "rshared",
-    "slave",
-    "rslave",
-    "unbindable",
-    "runbindable",
-];
 
-/// Docker's flags for a tmpfs with the user's over them.
+/// All mounts, in the order they are made.
 ///
 /// # Errors
-/// `invalid tmpfs option "foo"`.
-pub(super) fn tmpfs_options<'a>(own: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
-    let mut options: Vec<String> = ["noexec", "nosuid", "nodev", "rprivate"]
-        .map(str::to_owned)
-        .into();
-    for option in own {
-        let name = option.split('=').next().unwrap_or_default();
-        let pair = PAIRS.iter().find(|(a, b)| option == *a || option == *b);
-        let opposite = pair.map(|(a, b)| if option == *a { *b } else { *a });
-        let known = pair.is_some()
-            || PROPAGATIONS.contains(&option)
-            || option.contains('=') && VALUES.contains(&name);
-        if !known {
-            return Err(invalid(format!("invalid tmpfs option \"{option}\"")));
+/// `System`: `invalid tmpfs option "x"`, or bind options that contradict each other.
+pub(super) fn mounts(input: &SpecInput<'_>) -> Result<Vec<Mount>> {
+    let user = user_mounts(input)?;
+    let taken: BTreeSet<&str> = user.iter().map(|(target, _)| target.as_str()).collect();
+    let mut all = default_mounts(input, &taken)?;
+    if let (Some(program), NamespaceOf::New) = (input.init, &input.pid) {
+        let words = ["bind", "ro"].map(str::to_owned).to_vec();
+        all.push(mount(INIT, "bind", &program.to_string_lossy(), words)?);
+    }
+    all.extend(user.into_iter().map(|(_, mount)| mount));
+    Ok(all)
+}
+
+fn default_mounts(input: &SpecInput<'_>, taken: &BTreeSet<&str>) -> Result<Vec<Mount>> {
+    let writable_cgroup = super::security::writable_cgroup(input.host);
+    let mut all = Vec::new();
+    for (target, kind, source, words) in DEFAULT {
+        let below_users_dev = taken.contains("/dev") && target.starts_with("/dev/");
+        let no_shm = target == SHM && input.host.ipc_mode == "none";
+        if taken.contains(target) || below_users_dev || no_shm {
+            continue;
         }
-        options.retain(|other| {
-            let same_value = option.contains('=') && other.split('=').next() == Some(name);
-            let same_propagation =
-                PROPAGATIONS.contains(&option) && PROPAGATIONS.contains(&other.as_str());
-            other != option && Some(other.as_str()) != opposite && !same_value && !same_propagation
-        });
-        options.push(option.to_owned());
+        let writable =
+            target == "/sys" && input.host.privileged || target == CGROUP && writable_cgroup;
+        let mut options: Vec<String> = words
+            .iter()
+            .filter(|word| !(writable && **word == "ro"))
+            .map(|&word| word.to_owned())
+            .collect();
+        if target == SHM {
+            options.push(format!("size={}", input.host.shm_size));
+        }
+        all.push(mount(target, kind, source, options)?);
     }
-    Ok(options)
+    Ok(all)
 }
 
-fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
-    json!({"destination": target, "type": kind, "source": source, "options": options})
-}
-
-fn defaults(input: &SpecInput<'_>) -> Vec<Value> {
-    let privileged = input.host.privileged;
-    let sys: &[&str] = if privileged {
-        &["nosuid", "noexec", "nodev", "rw"]
-    } else {
-        &["nosuid", "noexec", "nodev", "ro"]
-    };
-    let cgroup: &[&str] = if privileged {
-        &["nosuid", "noexec", "nodev", "rw"]
-    } else {
-        &["ro", "nosuid", "noexec", "nodev"]
-    };
-    let mut mounts = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount(
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
-        mount("/sys", "sysfs", "sysfs", sys),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup),
-        mount(
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        ),
-    ];
-    if let Some(shm) = input.shm {
-        mounts.push(mount(
-            "/dev/shm",
-            "bind",
-            &shm.to_string_lossy(),
-            &["rbind", "rprivate"],
-        ));
-    } else if input.ipc == NamespaceOf::Host {
-        mounts.push(mount(
-            "/dev/shm",
-            "bind",
-            "/dev/shm",
-            &["rbind", "rprivate"],
-        ));
-    } else if input.host.ipc_mode != "none" {
-        let bytes = if input.host.shm_size > 0 {
-            input.host.shm_size
-        } else {
-            SHM_BYTES
-        };
-        let size = format!("size={bytes}");
-        mounts.push(mount(
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", &size],
+/// Targets and mounts of the user, with the shared /dev/shm and the network's files, sorted by depth. Of the same depth, as dockerd has them:
+/// /dev/shm, tmpfs, binds and volumes, the network's files.
+fn user_mounts(input: &SpecInput<'_>) -> Result<Vec<(String, Mount)>> {
+    let has = |target: &str| input.mounts.iter().any(|one| one.destination == target);
+    let mut all = Vec::new();
+    if let Some(source) = shm_source(input).filter(|_| !has(SHM)) {
+        let words = ["rbind", "rprivate"].map(str::to_owned).to_vec();
+        all.push((SHM.to_owned(), mount(SHM, "bind", &source, words)?));
+    }
+    let (tmpfs, others): (Vec<_>, Vec<_>) = input
+        .mounts
+        .iter()
+        .partition(|one| one.kind == MountKind::Tmpfs);
+    for point in tmpfs.into_iter().chain(others) {
+        all.push((point.destination.clone(), user_mount(point)?));
+    }
+    for (file, target) in input
+        .network_files
+        .iter()
+        .filter(|(_, target)| !has(target))
+    {
+        let mut words = vec!["rbind".to_owned()];
+        if input.host.readonly_rootfs {
+            words.push("rro".to_owned());
+        }
+        words.push("rprivate".to_owned());
+        all.push((
+            (*target).to_owned(),
+            mount(target, "bind", &file.to_string_lossy(), words)?,
         ));
     }
-    mounts
+    all.sort_by_key(|(target, _)| depth(target));
+    Ok(all)
 }
 
-/// Every mount.
-pub(super) fn all(input: &SpecInput<'_>) -> Vec<Value> {
-    let at = |target: &str| input.mounts.iter().any(|point| point.destination == target);
-    let own_dev = at("/dev");
-    let mut mounts = defaults(input);
-    mounts.retain(|value| {
-        let target = value["destination"].as_str().unwrap_or_default();
-        !(at(target) || own_dev && target.starts_with("/dev/"))
-    });
-    if let Some(init) = input.init {
-        mounts.push(mount(
-            INIT_TARGET,
-            "bind",
-            &init.to_string_lossy(),
-            &["bind", "ro"],
-        ));
+fn user_mount(point: &MountPoint) -> Result<Mount> {
+    match point.kind {
+        MountKind::Bind | MountKind::Volume => bind(point),
+        MountKind::Tmpfs => {
+            let words = merge_tmpfs(&point.tmpfs_options)?;
+            mount(&point.destination, "tmpfs", "tmpfs", words)
+        }
     }
-    let mut own: Vec<Value> = input.mounts.iter().map(user_mount).collect();
-    for (place, target) in input.network_files.iter().filter(|(_, target)| !at(target)) {
-        let options: &[&str] = if input.host.readonly_rootfs {
-            &["rbind", "rro", "rprivate"]
-        } else {
-            &["rbind", "rprivate"]
-        };
-        own.push(mount(target, "bind", &place.to_string_lossy(), options));
-    }
-    own.sort_by_key(|value| depth(value["destination"].as_str().unwrap_or_default()));
-    mounts.extend(own);
-    mounts
 }
 
-fn depth(target: &str) -> usize {
-    Path::new(target).components().count()
+fn shm_source(input: &SpecInput<'_>) -> Option<String> {
+    match input.shm {
+        _ if input.host.ipc_mode == "none" => None,
+        Some(folder) => Some(folder.to_string_lossy().into_owned()),
+        None => (input.ipc == NamespaceOf::Host).then(|| SHM.to_owned()),
+    }
 }
 
-fn user_mount(point: &MountPoint) -> Value {
-    if point.kind == MountKind::Tmpfs {
-        let options: Vec<&str> = point.tmpfs_options.iter().map(String::as_str).collect();
-        return mount(&point.destination, "tmpfs", "tmpfs", &options);
-    }
-    let mut options = vec![if point.recursive { "rbind" } else { "bind" }];
+fn bind(point: &MountPoint) -> Result<Mount> {
+    check_read_only(point)?;
+    let mut words = vec![if point.recursive { "rbind" } else { "bind" }.to_owned()];
     if !point.read_write {
-        options.push(if point.recursive && !point.read_only_non_recursive {
-            "rro"
-        } else {
-            "ro"
-        });
+        words.push(
+            match point.read_only_recursive {
+                ReadOnlyRecursive::Disabled => "ro",
+                ReadOnlyRecursive::Enabled | ReadOnlyRecursive::Forced => "rro",
+            }
+            .to_owned(),
+        );
     }
     if !point.propagation.is_empty() {
-        options.push(&point.propagation);
+        words.push(point.propagation.clone());
     }
-    mount(&point.destination, "bind", &point.source, &options)
+    mount(&point.destination, "bind", &point.source, words)
+}
+
+/// Wishes about read-only binds that cannot all come true.
+fn check_read_only(point: &MountPoint) -> Result<()> {
+    let Some(wish) = &point.wish else {
+        return Ok(());
+    };
+    let Some(options) = &wish.bind_options else {
+        return Ok(());
+    };
+    let conflict = match (
+        wish.read_only,
+        options.read_only_non_recursive,
+        options.read_only_force_recursive,
+    ) {
+        (false, true, _) => "!ReadOnly && BindOptions.ReadOnlyNonRecursive",
+        (false, false, true) => "!ReadOnly && BindOptions.ReadOnlyForceRecursive",
+        (true, true, true) => "ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive",
+        _ => return Ok(()),
+    };
+    Err(system(format!("mount options conflict: {conflict}")))
+}
+
+/// What a mount's options are about: of two with the same, the later one counts. None: not a flag. Linux: mount(8).
+fn subject(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "ro" | "rw" => "ro",
+        "suid" | "nosuid" => "suid",
+        "dev" | "nodev" => "dev",
+        "exec" | "noexec" => "exec",
+        "sync" | "async" => "sync",
+        "dirsync" => "dirsync",
+        "remount" => "remount",
+        "mand" | "nomand" => "mand",
+        "atime" | "noatime" => "atime",
+        "diratime" | "nodiratime" => "diratime",
+        "relatime" | "norelatime" => "relatime",
+        "strictatime" | "nostrictatime" => "strictatime",
+        "bind" | "rbind" | "unbindable" | "runbindable" | "private" | "rprivate" | "shared"
+        | "rshared" | "slave" | "rslave" => "propagation",
+        _ => return None,
+    })
+}
+
+/// Resolves opposites: the later one wins and keeps its place.
+fn merge_tmpfs(options: &[String]) -> Result<Vec<String>> {
+    const DATA: [&str; 8] = [
+        "",
+        "size",
+        "mode",
+        "uid",
+        "gid",
+        "nr_inodes",
+        "nr_blocks",
+        "mpol",
+    ];
+    let mut seen = BTreeSet::new();
+    let mut merged = Vec::new();
+    for word in options.iter().rev().filter(|word| *word != "defaults") {
+        let about = match subject(word) {
+            Some(subject) => subject,
+            None => match word.split_once('=') {
+                Some((key, _)) if DATA.contains(&key) => key,
+                split => {
+                    let name = split.map_or(word.as_str(), |(key, _)| key);
+                    return Err(system(format!("invalid tmpfs option {name:?}")));
+                }
+            },
+        };
+        if seen.insert(about) {
+            merged.push(word.clone());
+        }
+    }
+    merged.reverse();
+    Ok(merged)
+}
+
+/// What the root's own propagation must be for the user's mounts to have theirs.
+pub(super) fn root_propagation(points: &[MountPoint]) -> Option<&'static str> {
+    let any = |words: [&str; 2]| {
+        points
+            .iter()
+            .any(|one| words.contains(&one.propagation.as_str()))
+    };
+    if any(["shared", "rshared"]) {
+        Some("shared")
+    } else if any(["slave", "rslave"]) {
+        Some("rslave")
+    } else {
+        None
+    }
+}
+
+fn mount(target: &str, kind: &str, source: &str, options: Vec<String>) -> Result<Mount> {
+    built(
+        MountBuilder::default()
+            .destination(target)
+            .typ(kind)
+            .source(source)
+            .options(options)
+            .build(),
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_later_of_two_opposite_options_wins() {
-        let options = |text: &str| tmpfs_options(text.split(','));
-        assert_eq!(
-            options("exec,size=1m,size=2m").unwrap(),
-            ["nosuid", "nodev", "rprivate", "exec", "size=2m"]
-        );
-        assert_eq!(
-            options("foo").unwrap_err().message(),
-            "invalid tmpfs option \"foo\""
-        );
-    }
-}
+mod tests;

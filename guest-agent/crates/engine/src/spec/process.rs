@@ -1,145 +1,85 @@
-//! The process of a container, and of an exec.
+//! The program: arguments, environment, user, limits. The container's own and those of an exec.
+
+use std::collections::BTreeMap;
 
 use docker_api::{ContainerConfig, HostConfig};
 use errdefs::Result;
-use oci_spec::runtime::Process;
-use serde_json::{Value, json};
+use oci_spec::runtime::{
+    BoxBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Spec, User,
+};
 
 use super::{
-    ExecWish, Machine, capabilities,
-    identity::{self, Identity},
-    mount_point::clean,
+    Machine, NamespaceOf, SpecInput, arguments, built, capabilities,
+    identity::{self, Files},
+    mounts::INIT,
+    security::SecurityOptions,
     system,
 };
 
-/// `PATH` when the image has none.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs are looked for unless the image says otherwise. Docker: oci/defaults.go.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the process may do by its settings.
-pub(super) fn capabilities_of(host: &HostConfig, machine: &dyn Machine) -> Result<Vec<String>> {
-    let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
-    capabilities::of_container(
-        &list(&host.cap_add),
-        &list(&host.cap_drop),
-        host.privileged,
-        machine.capabilities(),
-    )
+/// What an exec asks for: Docker's ExecConfig, resolved.
+#[derive(Debug, Clone)]
+pub struct ExecWish<'a> {
+    /// Program and arguments.
+    pub args: &'a [String],
+    /// Variables on top of the container's.
+    pub env: &'a [String],
+    /// `user[:group]`; empty: the container's.
+    pub user: &'a str,
+    /// Folder; empty: the container's.
+    pub working_dir: &'a str,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// Rows and columns of the terminal.
+    pub console_size: Option<(u16, u16)>,
+    /// With all capabilities.
+    pub privileged: bool,
 }
 
-/// The process as the runtime wants it.
-pub(super) struct Plan<'a> {
-    pub(super) host: &'a HostConfig,
-    pub(super) identity: Identity,
-    pub(super) capabilities: Vec<String>,
-    pub(super) args: Vec<String>,
-    pub(super) env: Vec<String>,
-    pub(super) cwd: String,
-    pub(super) tty: bool,
-    pub(super) console_size: Option<(u16, u16)>,
-}
-
-impl Plan<'_> {
-    pub(super) fn value(self) -> Result<Value> {
-        let Identity {
-            uid, gid, groups, ..
-        } = &self.identity;
-        // Effective ones are root's; another user gets them by its program only.
-        let held: &[String] = if *uid == 0 { &self.capabilities } else { &[] };
-        let mut process = json!({
-            "terminal": self.tty,
-            "user": {"uid": uid, "gid": gid, "additionalGids": groups},
-            "args": self.args,
-            "env": self.env,
-            "cwd": self.cwd,
-            "capabilities": {"bounding": self.capabilities, "effective": held, "permitted": held},
-            "noNewPrivileges": has_option(self.host, "no-new-privileges"),
-            "oomScoreAdj": self.host.oom_score_adj,
-            "rlimits": rlimits(self.host)?,
-        });
-        if let Some((rows, columns)) = self.console_size.filter(|_| self.tty) {
-            process["consoleSize"] = json!({"height": rows, "width": columns});
-        }
-        Ok(process)
+/// The container's first process.
+pub(super) fn container_process(
+    input: &SpecInput<'_>,
+    security: &SecurityOptions<'_>,
+    capabilities: &[&str],
+) -> Result<Process> {
+    let (config, host) = (input.config, input.host);
+    let files = Files {
+        passwd: input.passwd,
+        group: input.group,
+    };
+    let mut args = arguments(config);
+    if input.init.is_some() && input.pid == NamespaceOf::New {
+        args.splice(0..0, [INIT, "--"].map(str::to_owned));
     }
+    let user = user(&config.user, host, files)?;
+    let mut env = environment(config, config.tty, &[]);
+    add_home(&mut env, &user, files)?;
+    let [rows, columns] = host.console_size;
+    let size = (config.tty && (rows, columns) != (0, 0)).then_some((rows, columns));
+
+    let mut process = Process::default();
+    process
+        .set_args(Some(args))
+        .set_env(Some(env))
+        .set_user(user)
+        .set_capabilities(Some(capabilities::sets(capabilities)?))
+        .set_rlimits(limits(host)?)
+        .set_no_new_privileges(security.no_new_privileges.then_some(true))
+        .set_oom_score_adj(i32::try_from(host.oom_score_adj).ok());
+    place(&mut process, &config.working_dir, config.tty, size)?;
+    Ok(process)
 }
 
-/// A security option by name, alone or `name=true`.
-pub(super) fn has_option(host: &HostConfig, name: &str) -> bool {
-    host.security_opt.iter().flatten().any(|option| {
-        option
-            .strip_prefix(name)
-            .is_some_and(|rest| matches!(rest, "" | "=true" | ":true"))
-    })
-}
-
-fn rlimits(host: &HostConfig) -> Result<Vec<Value>> {
-    const NAMES: [&str; 16] = [
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-        "as",
-    ];
-    let each = host.ulimits.iter().flatten().map(|limit| {
-        let name = limit.name.to_ascii_uppercase();
-        if !NAMES.contains(&limit.name.to_ascii_lowercase().as_str()) {
-            return Err(system(format!("wrong rlimit value: RLIMIT_{name}")));
-        }
-        // -1 is no limit: all bits set.
-        let bits = |value: i64| u64::from_ne_bytes(value.to_ne_bytes());
-        Ok(json!({"type": format!("RLIMIT_{name}"), "hard": bits(limit.hard), "soft": bits(limit.soft)}))
-    });
-    each.collect()
-}
-
-/// Docker's variables with the user's over them.
-pub(super) fn environment(config: &ContainerConfig, tty: bool, home: &str) -> Vec<String> {
-    let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", config.hostname)];
-    if tty {
-        env.push("TERM=xterm".to_owned());
-    }
-    override_with(&mut env, config.env.as_deref().unwrap_or_default());
-    add_home(&mut env, home);
-    env
-}
-
-fn override_with(env: &mut Vec<String>, own: &[String]) {
-    for entry in own {
-        let name = entry.split('=').next().unwrap_or_default();
-        let place = env
-            .iter()
-            .position(|other| other.split('=').next() == Some(name));
-        match (place, entry.contains('=')) {
-            (Some(place), true) => env[place].clone_from(entry),
-            (Some(place), false) => drop(env.remove(place)),
-            (None, true) => env.push(entry.clone()),
-            (None, false) => {}
-        }
-    }
-}
-
-fn add_home(env: &mut Vec<String>, home: &str) {
-    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
-        env.push(format!("HOME={home}"));
-    }
-}
-
-/// An exec's process: the container's with what was asked for in place of its own.
+/// The process of an exec: the container's, with what the exec says in its place.
+///
+/// `spec` is the running container's.
 ///
 /// # Errors
-/// In Docker's words: no such user.
+/// `System`, as for the container: `unable to find user x: no matching entries in passwd file`.
 pub fn exec_process(
+    spec: &Spec,
     config: &ContainerConfig,
     host: &HostConfig,
     wish: &ExecWish<'_>,
@@ -147,79 +87,137 @@ pub fn exec_process(
     group: Option<&[u8]>,
     machine: &dyn Machine,
 ) -> Result<Process> {
-    let user = if wish.user.is_empty() {
-        &config.user
-    } else {
-        wish.user
+    let files = Files { passwd, group };
+    let mut process = spec
+        .process()
+        .clone()
+        .ok_or_else(|| system("the container's spec has no process"))?;
+    // The container's own user is looked up again, as dockerd does: its groups may be others by now.
+    let wanted = match wish.user {
+        "" => &config.user,
+        named => named,
     };
-    let identity = identity::resolve(
-        user,
-        host.group_add.as_deref().unwrap_or_default(),
-        passwd,
-        group,
-    )?;
-    let capabilities = if wish.privileged {
-        capabilities::all(machine.capabilities())
-    } else {
-        capabilities_of(host, machine)?
+    if !wanted.is_empty() {
+        process.set_user(user(wanted, host, files)?);
+    }
+    let mut env = environment(config, wish.tty, wish.env);
+    add_home(&mut env, process.user(), files)?;
+    process
+        .set_args(Some(wish.args.to_vec()))
+        .set_env(Some(env));
+    if wish.privileged {
+        process.set_capabilities(Some(capabilities::sets(&capabilities::all(machine))?));
+    }
+    let folder = match wish.working_dir {
+        "" => &config.working_dir,
+        named => named,
     };
-    let mut env = environment(config, wish.tty, &identity.home);
-    override_with(&mut env, wish.env);
-    let cwd = if wish.working_dir.is_empty() {
-        &config.working_dir
-    } else {
-        wish.working_dir
-    };
-    let plan = Plan {
-        host,
-        identity,
-        capabilities,
-        args: wish.args.to_vec(),
-        env,
-        cwd: clean(cwd),
-        tty: wish.tty,
-        console_size: wish.console_size,
-    };
-    serde_json::from_value(plan.value()?)
-        .map_err(|error| system(format!("make the process: {error}")))
+    let size = wish
+        .console_size
+        .filter(|_| wish.tty)
+        .map(|(rows, columns)| (rows.into(), columns.into()));
+    place(&mut process, folder, wish.tty, size)?;
+    Ok(process)
+}
+
+/// Folder and terminal.
+fn place(
+    process: &mut Process,
+    folder: &str,
+    terminal: bool,
+    size: Option<(u32, u32)>,
+) -> Result<()> {
+    let folder = if folder.is_empty() { "/" } else { folder };
+    let size =
+        size.map(|(rows, columns)| BoxBuilder::default().height(rows).width(columns).build());
+    process
+        .set_cwd(folder.into())
+        .set_terminal(Some(terminal))
+        .set_console_size(size.map(built).transpose()?);
+    Ok(())
+}
+
+fn user(wanted: &str, host: &HostConfig, files: Files<'_>) -> Result<User> {
+    let found = identity::resolve(wanted, files)?;
+    let wanted = host.group_add.as_deref().unwrap_or_default();
+    let mut groups = vec![found.gid];
+    groups.extend(found.groups);
+    groups.extend(identity::additional_groups(wanted, files.group)?);
+    let mut user = User::default();
+    user.set_uid(found.uid)
+        .set_gid(found.gid)
+        .set_additional_gids(Some(groups));
+    Ok(user)
+}
+
+/// Docker's variables, the container's, and those of an exec; a bare name takes one away.
+fn environment(config: &ContainerConfig, terminal: bool, more: &[String]) -> Vec<String> {
+    let mut env = vec![
+        format!("PATH={DEFAULT_PATH}"),
+        format!("HOSTNAME={}", config.hostname),
+    ];
+    if terminal {
+        env.push("TERM=xterm".to_owned());
+    }
+    merge(&mut env, config.env.as_deref().unwrap_or_default());
+    merge(&mut env, more);
+    env
+}
+
+/// Variables that were there before keep their place; new ones are appended as they come, even twice.
+fn merge(env: &mut Vec<String>, more: &[String]) {
+    let before: BTreeMap<String, usize> = env
+        .iter()
+        .enumerate()
+        .map(|(place, line)| (name(line).to_owned(), place))
+        .collect();
+    for line in more {
+        match (line.contains('='), before.get(name(line))) {
+            (true, Some(&place)) => env[place].clone_from(line),
+            (true, None) => env.push(line.clone()),
+            (false, Some(&place)) => env[place].clear(),
+            (false, None) => {}
+        }
+    }
+    env.retain(|line| !line.is_empty());
+}
+
+fn name(line: &str) -> &str {
+    line.split_once('=').map_or(line, |(name, _)| name)
+}
+
+/// The home of the process's user, unless the variables name one.
+fn add_home(env: &mut Vec<String>, user: &User, files: Files<'_>) -> Result<()> {
+    let line = |home: &str| format!("HOME={home}");
+    match env.iter_mut().rev().find(|line| name(line) == "HOME") {
+        Some(set) if *set != "HOME=" => {}
+        Some(empty) => *empty = line(&identity::home(user.uid(), files.passwd)?),
+        None => env.push(line(&identity::home(user.uid(), files.passwd)?)),
+    }
+    Ok(())
+}
+
+/// Limits; -1 is none.
+///
+/// # Errors
+/// `System`: `wrong rlimit value: RLIMIT_X`.
+fn limits(host: &HostConfig) -> Result<Option<Vec<PosixRlimit>>> {
+    let number = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+    let mut all = Vec::new();
+    for limit in host.ulimits.iter().flatten() {
+        let name = format!("RLIMIT_{}", limit.name.to_uppercase());
+        let kind: PosixRlimitType = serde_json::from_value(name.as_str().into())
+            .map_err(|_| system(format!("wrong rlimit value: {name}")))?;
+        all.push(built(
+            PosixRlimitBuilder::default()
+                .typ(kind)
+                .soft(number(limit.soft))
+                .hard(number(limit.hard))
+                .build(),
+        )?);
+    }
+    Ok((!all.is_empty()).then_some(all))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_users_variables_replace_and_remove() {
-        let config = ContainerConfig {
-            hostname: "h".into(),
-            env: Some(vec![
-                "A=1".into(),
-                "PATH=/x".into(),
-                "TERM".into(),
-                "B".into(),
-            ]),
-            ..ContainerConfig::default()
-        };
-        assert_eq!(
-            environment(&config, true, "/root"),
-            ["PATH=/x", "HOSTNAME=h", "A=1", "HOME=/root"]
-        );
-    }
-
-    #[test]
-    fn an_unknown_limit_is_named() {
-        let limit = docker_api::Ulimit {
-            name: "foo".into(),
-            hard: 1,
-            soft: 1,
-        };
-        let host = HostConfig {
-            ulimits: Some(vec![limit]),
-            ..HostConfig::default()
-        };
-        assert_eq!(
-            rlimits(&host).unwrap_err().message(),
-            "wrong rlimit value: RLIMIT_FOO"
-        );
-    }
-}
+mod tests;

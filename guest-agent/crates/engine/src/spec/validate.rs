@@ -1,135 +1,266 @@
-//! Settings checked at creation, with Docker's defaults filled in.
+//! Checks at create, in dockerd's order, with its texts; then the defaults that inspect shows.
+//!
+//! Docker: runconfig (decoding), daemon/container.go (settings), daemon/daemon_unix.go (resources, defaults).
 
-use docker_api::{ContainerConfig, HostConfig};
+mod logging;
+mod network;
+mod resources;
+
+use std::net::IpAddr;
+
+use docker_api::{ContainerConfig, HealthConfig, HostConfig, Mount, RestartPolicy};
 use errdefs::Result;
 
-use super::{Machine, capabilities, invalid, mounts::SHM_BYTES, signal::parse_signal};
+use super::{
+    Machine, capabilities, invalid,
+    mount_point::{check_mount, check_tmpfs_target},
+    paths::clean,
+    security::{self, SecurityOptions},
+};
 
-/// Smallest memory limit, bytes.
-const MIN_MEMORY: i64 = 6 << 20;
-const MASKED: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+pub use super::signal::parse_signal;
+pub use resources::validate_resources;
 
-/// Checks settings, fills in what inspect shows, drops what the machine cannot do. Gives the warnings.
+/// Size of /dev/shm when nothing is said.
+const DEFAULT_SHM_BYTES: i64 = 64 << 20;
+
+/// Shortest time in a health check.
+const MINIMUM_NANOSECONDS: i64 = 1_000_000;
+
+/// What `Runtime` may be; there is one runtime.
+const RUNTIMES: [&str; 2] = ["runc", "io.containerd.runc.v2"];
+
+/// Checks the user's settings, before they are merged with the image's and before the host name is filled in; fills in defaults as inspect shows
+/// them, drops what the machine cannot do, and says so in the warnings it returns.
 ///
 /// # Errors
-/// `InvalidParameter` in Docker's words.
+/// `InvalidParameter`, with dockerd's text.
 pub fn validate(
     config: &mut ContainerConfig,
     host: &mut HostConfig,
     machine: &dyn Machine,
 ) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    check_process(config, host)?;
-    check_policy(host)?;
-    check_modes(host)?;
-    check_limits(host, machine, &mut warnings)?;
-    capabilities::of_container(
-        host.cap_add.as_deref().unwrap_or_default(),
-        host.cap_drop.as_deref().unwrap_or_default(),
-        false,
-        machine.capabilities(),
-    )?;
-    if let Some(unknown) = host
-        .security_opt
-        .iter()
-        .flatten()
-        .find(|option| !known_security_option(option))
-    {
-        return Err(invalid(format!("invalid --security-opt 2: {unknown:?}")));
+    network::check_modes(config, host)?;
+    check_platform(host)?;
+    for mount in host.mounts.iter().flatten() {
+        check_options_fit(mount)?;
     }
-    fill_in(host);
+    // Any number below one means no limit.
+    host.pids_limit = host.pids_limit.filter(|&limit| limit > 0);
+    if host.restart_policy.name.is_empty() {
+        host.restart_policy.name = "no".to_owned();
+    }
+    check_config(config)?;
+    check_host(host, machine)?;
+    let mut warnings = validate_resources(host, machine, false)?;
+    warnings.extend(check_settings(host)?);
+    fill_defaults(host, machine);
+    SecurityOptions::parse(host)?;
+    warnings.extend(logging::check(&mut host.log_config)?);
+    if host.storage_opt.take().is_some_and(|all| !all.is_empty()) {
+        warnings.push(
+            "Options of the storage driver are not supported. Storage options discarded."
+                .to_owned(),
+        );
+    }
     Ok(warnings)
 }
 
-fn check_process(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
-    if !config.stop_signal.is_empty() {
-        parse_signal(&config.stop_signal)?;
-    }
-    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+/// What only other platforms or kernels have.
+fn check_platform(host: &HostConfig) -> Result<()> {
+    if !matches!(host.isolation.to_lowercase().as_str(), "" | "default") {
         return Err(invalid(format!(
-            "the working directory '{}' is invalid, it needs to be an absolute path",
-            config.working_dir
+            "invalid isolation ({}): linux only supports 'default'",
+            host.isolation
         )));
     }
-    for entry in config.env.iter().flatten() {
-        if entry.is_empty() || entry.starts_with('=') {
-            return Err(invalid(format!("invalid environment variable: {entry}")));
-        }
+    if host.io_maximum_bandwidth != 0 {
+        return Err(invalid(
+            "invalid option: QoS maximum bandwidth configuration is not supported on linux",
+        ));
     }
-    if host.oom_score_adj < -1000 || host.oom_score_adj > 1000 {
+    if host.io_maximum_iops != 0 {
+        return Err(invalid(
+            "invalid option: QoS maximum IOPs configuration is not supported on linux",
+        ));
+    }
+    if host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0 {
+        return Err(invalid("kernel does not support CPU real-time scheduler"));
+    }
+    if host.cpu_shares < 0 {
         return Err(invalid(format!(
-            "Invalid value {}, range for oom score adj is [-1000, 1000]",
-            host.oom_score_adj
+            "invalid CPU shares ({}): value must be a positive integer",
+            host.cpu_shares
         )));
     }
     Ok(())
 }
 
-fn check_policy(host: &HostConfig) -> Result<()> {
-    let policy = &host.restart_policy;
-    let count = policy.maximum_retry_count;
-    match policy.name.as_str() {
-        "always" | "unless-stopped" | "no" | "" if count != 0 => Err(invalid(format!(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'{}",
-            if count < 0 {
-                " and cannot be negative"
-            } else {
-                ""
-            }
+/// Each kind of mount has its own options.
+fn check_options_fit(mount: &Mount) -> Result<()> {
+    let options = [
+        (mount.volume_options.is_some(), "volume", "VolumeOptions"),
+        (mount.bind_options.is_some(), "bind", "BindOptions"),
+        (mount.tmpfs_options.is_some(), "tmpfs", "TmpfsOptions"),
+    ];
+    match options
+        .iter()
+        .find(|(there, kind, _)| *there && mount.kind != *kind)
+    {
+        Some((_, _, name)) => Err(invalid(format!(
+            "{name} must not be specified on mount type {:?}",
+            mount.kind
         ))),
-        "on-failure" if count < 0 => Err(invalid(
-            "invalid restart policy: maximum retry count cannot be negative",
-        )),
-        "" | "no" | "always" | "unless-stopped" | "on-failure" => {
-            if host.auto_remove && !matches!(policy.name.as_str(), "" | "no") {
-                return Err(invalid(
-                    "can't create 'AutoRemove' container with restart policy",
-                ));
-            }
-            Ok(())
-        }
-        other => Err(invalid(format!(
-            "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-        ))),
+        None => Ok(()),
     }
 }
 
-fn check_modes(host: &HostConfig) -> Result<()> {
-    let of_container = |mode: &str| {
-        mode.strip_prefix("container:")
-            .is_some_and(|name| !name.is_empty())
-    };
-    let check = |what: &str, mode: &str, known: &[&str]| {
-        if known.contains(&mode) || of_container(mode) {
-            Ok(())
-        } else {
-            Err(invalid(format!("invalid {what} mode: {mode}")))
+fn check_config(config: &mut ContainerConfig) -> Result<()> {
+    if !config.working_dir.is_empty() {
+        if !config.working_dir.starts_with('/') {
+            return Err(invalid(format!(
+                "the working directory '{}' is invalid, it needs to be an absolute path",
+                config.working_dir
+            )));
         }
+        config.working_dir = clean(&config.working_dir);
+    }
+    if !config.stop_signal.is_empty() {
+        parse_signal(&config.stop_signal)?;
+    }
+    for line in config.env.iter().flatten() {
+        if line.is_empty() || line.starts_with('=') {
+            return Err(invalid(format!("invalid environment variable: {line}")));
+        }
+    }
+    config.healthcheck.as_ref().map_or(Ok(()), check_health)
+}
+
+fn check_health(health: &HealthConfig) -> Result<()> {
+    let short = |nanoseconds: i64| nanoseconds != 0 && nanoseconds < MINIMUM_NANOSECONDS;
+    let too_short = |name: &str| {
+        Err(invalid(format!(
+            "{name} in Healthcheck cannot be less than 1ms"
+        )))
     };
-    check("IPC", &host.ipc_mode, &["", "none", "private", "host"])?;
-    check("PID", &host.pid_mode, &["", "host"])?;
+    if short(health.interval) {
+        return too_short("Interval");
+    }
+    if short(health.timeout) {
+        return too_short("Timeout");
+    }
+    if health.retries < 0 {
+        return Err(invalid("Retries in Healthcheck cannot be negative"));
+    }
+    if short(health.start_period) {
+        return too_short("StartPeriod");
+    }
+    if short(health.start_interval) {
+        return too_short("StartInterval");
+    }
+    Ok(())
+}
+
+fn check_host(host: &HostConfig, machine: &dyn Machine) -> Result<()> {
+    if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {
+        return Err(invalid(
+            "can't create 'AutoRemove' container with restart policy",
+        ));
+    }
+    for mount in host.mounts.iter().flatten() {
+        check_mount(mount)?;
+    }
+    for line in host.extra_hosts.iter().flatten() {
+        check_extra_host(line)?;
+    }
+    network::check_ports(host)?;
+    check_restart(&host.restart_policy)?;
+    capabilities::check(host, machine)?;
+    if host
+        .annotations
+        .iter()
+        .flatten()
+        .any(|(key, _)| key.is_empty())
+    {
+        return Err(invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
+    }
+    Ok(())
+}
+
+/// `name:address`; the address may be the gateway's.
+fn check_extra_host(line: &str) -> Result<()> {
+    let Some((_, address)) = line.split_once(':').filter(|(name, _)| !name.is_empty()) else {
+        return Err(invalid(format!("bad format for add-host: {line:?}")));
+    };
+    if address != "host-gateway" && address.trim().parse::<IpAddr>().is_err() {
+        return Err(invalid(format!(
+            "invalid IP address in add-host: {address:?}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_restart(policy: &RestartPolicy) -> Result<()> {
+    let wrong = |text: &str| Err(invalid(format!("invalid restart policy: {text}")));
+    let negative = policy.maximum_retry_count < 0;
+    match policy.name.as_str() {
+        "always" | "unless-stopped" | "no" if negative => {
+            wrong("maximum retry count can only be used with 'on-failure' and cannot be negative")
+        }
+        "always" | "unless-stopped" | "no" if policy.maximum_retry_count != 0 => {
+            wrong("maximum retry count can only be used with 'on-failure'")
+        }
+        "on-failure" if negative => wrong("maximum retry count cannot be negative"),
+        "always" | "unless-stopped" | "no" | "on-failure" | "" => Ok(()),
+        other => wrong(&format!(
+            "unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )),
+    }
+}
+
+fn check_settings(host: &mut HostConfig) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let of_container = |mode: &str| mode.starts_with("container:");
+    if !matches!(
+        host.ipc_mode.as_str(),
+        "" | "none" | "private" | "host" | "shareable"
+    ) && !of_container(&host.ipc_mode)
+    {
+        return Err(invalid(format!("invalid IPC mode: {}", host.ipc_mode)));
+    }
+    if !matches!(host.pid_mode.as_str(), "" | "host")
+        && (!of_container(&host.pid_mode) || host.pid_mode == "container:")
+    {
+        return Err(invalid(format!("invalid PID mode: {}", host.pid_mode)));
+    }
+    if host.shm_size < 0 {
+        return Err(invalid("SHM size can not be less than 0"));
+    }
     if !matches!(host.uts_mode.as_str(), "" | "host") {
         return Err(invalid(format!("invalid UTS mode: {}", host.uts_mode)));
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return Err(invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    if host.network_mode == "host" && host.port_bindings.iter().any(|all| !all.is_empty()) {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    if host.runtime.is_empty() {
+        host.runtime = RUNTIMES[0].to_owned();
+    }
+    if !RUNTIMES.contains(&host.runtime.as_str()) {
+        return Err(invalid(format!(
+            "unknown or invalid runtime name: {}",
+            host.runtime
+        )));
+    }
+    for target in host.tmpfs.iter().flatten().map(|(target, _)| target) {
+        check_tmpfs_target(target)?;
     }
     if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
         return Err(invalid(format!(
@@ -137,169 +268,37 @@ fn check_modes(host: &HostConfig) -> Result<()> {
             host.cgroupns_mode
         )));
     }
-    if !matches!(host.userns_mode.as_str(), "" | "host") {
-        return Err(invalid(format!(
-            "invalid user namespace mode: {}",
-            host.userns_mode
-        )));
-    }
-    if !matches!(
-        host.runtime.as_str(),
-        "" | "runc" | "io.containerd.runc.v2" | "berth"
-    ) {
-        return Err(invalid(format!(
-            "unknown or invalid runtime name: {}",
-            host.runtime
-        )));
-    }
-    if !matches!(host.isolation.as_str(), "" | "default") {
-        return Err(invalid(format!(
-            "invalid isolation '{}' on linux",
-            host.isolation
-        )));
-    }
-    if host.shm_size < 0 {
-        return Err(invalid("SHM size can not be less than 0"));
-    }
-    Ok(())
+    Ok(warnings)
 }
 
-fn check_limits(
-    host: &mut HostConfig,
-    machine: &dyn Machine,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
-    if host.memory > 0 && host.memory < MIN_MEMORY {
-        return Err(invalid("Minimum memory limit allowed is 6MB"));
-    }
-    if host.memory == 0 && host.memory_swap > 0 {
-        return Err(invalid(
-            "You should always set the Memory limit when using Memoryswap limit, see usage",
-        ));
-    }
-    if host.memory > 0 && host.memory_swap > 0 && host.memory_swap < host.memory {
-        return Err(invalid(
-            "Minimum memoryswap limit should be larger than memory limit, see usage",
-        ));
-    }
-    if host.memory_reservation > 0 && host.memory > 0 && host.memory < host.memory_reservation {
-        return Err(invalid(
-            "Minimum memory limit can not be less than memory reservation limit, see usage",
-        ));
-    }
-    let cpus = i64::from(machine.cpus());
-    if host.nano_cpus != 0 && (host.nano_cpus < 10_000_000 || host.nano_cpus > cpus * 1_000_000_000)
-    {
-        return Err(invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        )));
-    }
-    if host.nano_cpus > 0 && (host.cpu_quota > 0 || host.cpu_period > 0) {
-        let other = if host.cpu_period > 0 {
-            "CPU Period"
-        } else {
-            "CPU Quota"
-        };
-        return Err(invalid(format!(
-            "Conflicting options: Nano CPUs and {other} cannot both be set."
-        )));
-    }
-    if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
-        return Err(invalid(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-        ));
-    }
-    if host.cpu_quota > 0 && host.cpu_quota < 1_000 {
-        return Err(invalid(
-            "CPU cfs quota can not be less than 1ms (i.e. 1000)",
-        ));
-    }
-    if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
-        return Err(invalid("Range of blkio weight is from 10 to 1000"));
-    }
-    if host
-        .memory_swappiness
-        .is_some_and(|value| !(-1..=100).contains(&value))
-    {
-        return Err(invalid(format!(
-            "Invalid value: {}, valid memory swappiness range is 0-100",
-            host.memory_swappiness.unwrap_or(0)
-        )));
-    }
-    if host.memory > 0 && !machine.controller("memory") {
-        warnings.push("Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.".to_owned());
-        (host.memory, host.memory_swap) = (0, -1);
-    }
-    if host.memory_reservation > 0 && !machine.controller("memory") {
-        warnings.push("Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded.".to_owned());
-        host.memory_reservation = 0;
-    }
+/// What inspect shows where the user said nothing.
+fn fill_defaults(host: &mut HostConfig, machine: &dyn Machine) {
     if host.memory > 0 && host.memory_swap == 0 {
-        // Docker's default: as much swap as memory.
         host.memory_swap = host.memory.saturating_mul(2);
     }
-    if (host.nano_cpus > 0 || host.cpu_quota > 0 || host.cpu_shares > 0 || host.cpu_period > 0)
-        && !machine.controller("cpu")
-    {
-        warnings.push("Your kernel does not support CPU limits or the cgroup is not mounted. Limitation discarded.".to_owned());
-        (
-            host.nano_cpus,
-            host.cpu_quota,
-            host.cpu_shares,
-            host.cpu_period,
-        ) = (0, 0, 0, 0);
+    if host.shm_size == 0 {
+        host.shm_size = DEFAULT_SHM_BYTES;
     }
-    if host.pids_limit.is_some_and(|limit| limit > 0) && !machine.controller("pids") {
-        warnings.push("Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.".to_owned());
-        host.pids_limit = None;
-    }
-    if !(machine.controller("cpuset") || host.cpuset_cpus.is_empty() && host.cpuset_mems.is_empty())
-    {
-        warnings.push(
-            "Your kernel does not support cpuset or the cgroup is not mounted. CPUset discarded."
-                .to_owned(),
-        );
-        host.cpuset_cpus.clear();
-        host.cpuset_mems.clear();
-    }
-    if host.oom_kill_disable == Some(true) {
-        warnings.push(
-            "Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned(),
-        );
-        host.oom_kill_disable = None;
-    }
-    Ok(())
-}
-
-fn known_security_option(option: &str) -> bool {
-    let name = option.split(['=', ':']).next().unwrap_or_default();
-    matches!(
-        name,
-        "no-new-privileges" | "seccomp" | "apparmor" | "label" | "systempaths" | "writable-cgroups"
-    )
-}
-
-fn fill_in(host: &mut HostConfig) {
-    let or = |field: &mut String, value: &str| {
-        if field.is_empty() {
-            value.clone_into(field);
+    for mode in [&mut host.ipc_mode, &mut host.cgroupns_mode] {
+        if mode.is_empty() {
+            *mode = "private".to_owned();
         }
-    };
-    or(&mut host.ipc_mode, "private");
-    or(
-        &mut host.cgroupns_mode,
-        if host.privileged { "host" } else { "private" },
-    );
-    or(&mut host.runtime, "runc");
-    or(&mut host.restart_policy.name, "no");
-    or(&mut host.log_config.driver, "json-file");
-    if host.shm_size == 0 && host.ipc_mode == "private" {
-        host.shm_size = SHM_BYTES;
     }
-    if !host.privileged {
-        host.masked_paths
-            .get_or_insert_with(|| MASKED.map(str::to_owned).into());
-        host.readonly_paths
-            .get_or_insert_with(|| READ_ONLY.map(str::to_owned).into());
+    let unlabelled = host.privileged || host.ipc_mode == "host" || host.pid_mode == "host";
+    let options = host.security_opt.iter().flatten();
+    if unlabelled
+        && !options
+            .clone()
+            .any(|one| one.split('=').next() == Some("label"))
+    {
+        host.security_opt
+            .get_or_insert_default()
+            .push("label=disable".to_owned());
     }
+    host.oom_kill_disable.get_or_insert(false);
+    host.masked_paths = security::masked_paths(host, machine);
+    host.readonly_paths = security::readonly_paths(host);
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,14 @@ use std::{
 
 use oci_spec::runtime::{LinuxDeviceType, Spec};
 use rustix::{
-    fs::{FileType, Mode, OFlags, chmodat, chownat, makedev, mknodat, symlinkat},
+    fs::{
+        FileType, Mode, OFlags, ResolveFlags, chmodat, chownat, fstat, fstatfs, makedev, mknodat,
+        openat, openat2, symlinkat,
+    },
     io::Errno,
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
     process::{Gid, Uid},
-    pty::{OpenptFlags, ptsname, unlockpt},
+    pty::{OpenptFlags, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
 
@@ -42,8 +45,14 @@ pub(super) struct Terminal {
     pub(super) outside: OwnedFd,
 }
 
-/// Makes devices and links below /dev, which must be a mount of the container's own.
+/// Makes devices and links below /dev. A /dev that is bound from outside is left as it is.
 pub(super) fn make(root: &RootFolder, spec: &Spec) -> Result<(), Failure> {
+    let mut mounts = spec.mounts().iter().flatten();
+    if mounts.any(|mount| {
+        relative(mount.destination()) == Path::new("dev") && mount.typ().as_deref() == Some("bind")
+    }) {
+        return Ok(());
+    }
     let folder = root
         .ensure_folder(Path::new("dev"))
         .map_err(|error| Failure::of("open /dev", error))?;
@@ -132,36 +141,54 @@ fn make_one(
 
 /// Opens a terminal in the container's own devpts and mounts it at /dev/console.
 pub(super) fn terminal(root: &RootFolder, rows: u16, columns: u16) -> Result<Terminal, Failure> {
-    // Through the mount itself: /dev/ptmx of an image could be anything (CVE-2025-52565).
-    let outside = root
-        .open(
-            Path::new("dev/pts/ptmx"),
-            OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW,
-        )
+    let folder = root
+        .open(Path::new("dev/pts"), OFlags::PATH | OFlags::DIRECTORY)
         .map_err(no_terminal)?;
-    let name = ptsname(&outside, Vec::new()).map_err(no_terminal)?;
-    let name = name.to_string_lossy().into_owned();
-    let terminal = both_ends(outside, rows, columns)?;
-    let console = root
-        .ensure_file(Path::new("dev/console"))
-        .map_err(|error| Failure::of("make /dev/console", error))?;
-    let node = root
-        .open(&relative(Path::new(&name)), OFlags::PATH | OFlags::NOFOLLOW)
-        .map_err(no_terminal)?;
+    let terminal = both_ends(open_multiplexer(&folder)?, rows, columns)?;
+    let console = console(root).map_err(|error| Failure::of("make /dev/console", error))?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = open_tree(&node, "", flags).map_err(no_terminal)?;
+    // From the descriptor: a path to it could be exchanged (CVE-2025-52565).
+    let mount = open_tree(&terminal.inside, "", flags).map_err(no_terminal)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&mount, "", console.as_fd(), "", flags).map_err(no_terminal)?;
     Ok(terminal)
 }
 
+/// The file that the terminal is mounted over; a link of the image is not followed.
+fn console(root: &RootFolder) -> std::io::Result<OwnedFd> {
+    let folder = root.ensure_folder(Path::new("dev"))?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(&folder, "console", flags, Mode::from(0o600)) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let console = openat(&folder, "console", flags, Mode::empty())?;
+    match FileType::from_raw_mode(fstat(&console)?.st_mode) {
+        FileType::RegularFile | FileType::CharacterDevice => Ok(console),
+        _ => Err(Errno::LOOP.into()),
+    }
+}
+
 /// Opens a terminal in the devpts of the container this process is in.
 pub(super) fn terminal_inside(rows: u16, columns: u16) -> Result<Terminal, Failure> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let outside = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(no_terminal)?;
-    both_ends(outside, rows, columns)
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open("/dev/pts", flags, Mode::empty()).map_err(no_terminal)?;
+    both_ends(open_multiplexer(&folder)?, rows, columns)
+}
+
+/// Opens a new terminal in a devpts. In one that really is, no container can have put anything else there.
+fn open_multiplexer(folder: &OwnedFd) -> Result<OwnedFd, Failure> {
+    /// Linux: include/uapi/linux/magic.h, DEVPTS_SUPER_MAGIC.
+    const DEVPTS: rustix::fs::FsWord = 0x1cd1;
+    if fstatfs(folder).map_err(no_terminal)?.f_type != DEVPTS {
+        return Err(Failure::new("open a terminal: /dev/pts is not a devpts"));
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    openat2(folder, "ptmx", flags, Mode::empty(), resolve).map_err(no_terminal)
 }
 
 fn no_terminal(error: Errno) -> Failure {

@@ -3,31 +3,37 @@
 //! Everything that can be prepared before the clone is in [`Plan`]. Each step is a function of its own module; the first that fails sends its
 //! text to the parent and ends the process.
 
+mod copy_up;
 mod devices;
 mod identity;
 mod mounts;
+mod procfs;
 mod program;
+mod propagation;
 mod root;
+pub(crate) mod sysctl;
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::{
     fs::{Mode, OFlags},
-    mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount},
+    mount::{UnmountFlags, unmount},
+    process::{DumpableBehavior, set_dumpable_behavior},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
+use self::propagation::Propagation;
 use crate::{
     channel::{Channel, Message},
     container::{CreateOptions, Root, Stdio, namespace_flag},
     error::CreateError,
     seccomp::{self, Filter},
-    sys,
+    sys::{self, Cloned},
 };
 
 /// A step that failed: what was tried and why, as clients of Docker read it.
@@ -63,8 +69,10 @@ pub(crate) struct Plan<'a> {
     stdio: &'a Stdio<'a>,
     new_namespaces: u64,
     filter: Option<Filter>,
-    /// Namespaces that are joined; pid is not among them.
+    /// Namespaces that the child joins.
     joined: Vec<(OwnedFd, LinkNameSpaceType)>,
+    /// The one that it is born in: a process cannot change its own.
+    pid_namespace: Option<OwnedFd>,
 }
 
 impl<'a> Plan<'a> {
@@ -81,15 +89,18 @@ impl<'a> Plan<'a> {
         {
             return Err(CreateError::Invalid("no program to run".to_owned()));
         }
-        let (mut new_namespaces, mut joined) = (0, Vec::new());
+        let (mut new_namespaces, mut joined, mut pid_namespace) = (0, Vec::new(), None);
         for namespace in spec
             .linux()
             .iter()
             .flat_map(|linux| linux.namespaces().iter().flatten())
         {
-            match namespace.path() {
-                None => new_namespaces |= namespace_flag(namespace.typ()),
-                Some(path) => joined.push((open_namespace(path)?, joinable(namespace.typ())?)),
+            match (namespace.path(), namespace.typ()) {
+                (None, kind) => new_namespaces |= namespace_flag(kind),
+                (Some(path), LinuxNamespaceType::Pid) => {
+                    pid_namespace = Some(open_namespace(path)?);
+                }
+                (Some(path), kind) => joined.push((open_namespace(path)?, joinable(kind)?)),
             }
         }
         let filter = spec
@@ -110,11 +121,33 @@ impl<'a> Plan<'a> {
             new_namespaces,
             filter,
             joined,
+            pid_namespace,
         })
     }
 
-    pub(crate) fn new_namespaces(&self) -> u64 {
-        self.new_namespaces
+    /// Clones the child into its namespaces and the group.
+    pub(crate) fn clone_into(&self, cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
+        let Some(pid_namespace) = &self.pid_namespace else {
+            return sys::clone_into(self.new_namespaces, cgroup);
+        };
+        let kind = Some(LinkNameSpaceType::ProcessID);
+        let own = rustix::fs::open(
+            "/proc/self/ns/pid",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        // From its first moment the child is seen by the processes that are in there.
+        let dumpable = rustix::process::dumpable_behavior()?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        // Changes where this process's children are born, and is taken back for the next ones.
+        let cloned = move_into_link_name_space(pid_namespace.as_fd(), kind)
+            .map_err(io::Error::from)
+            .and_then(|()| sys::clone_into(self.new_namespaces, cgroup));
+        if !matches!(cloned, Ok(Cloned::Child)) {
+            move_into_link_name_space(own.as_fd(), kind)?;
+            set_dumpable_behavior(dumpable)?;
+        }
+        cloned
     }
 }
 
@@ -134,7 +167,7 @@ fn joinable(kind: LinuxNamespaceType) -> Result<LinkNameSpaceType, CreateError> 
         LinuxNamespaceType::Ipc => Ok(LinkNameSpaceType::InterProcessCommunication),
         LinuxNamespaceType::Uts => Ok(LinkNameSpaceType::HostNameAndNISDomainName),
         LinuxNamespaceType::Cgroup => Ok(LinkNameSpaceType::ControlGroup),
-        LinuxNamespaceType::Pid => Err(CreateError::Unsupported("joining a pid namespace")),
+        LinuxNamespaceType::Pid => Ok(LinkNameSpaceType::ProcessID),
         LinuxNamespaceType::Mount | LinuxNamespaceType::User | LinuxNamespaceType::Time => Err(
             CreateError::Unsupported("joining a mount, user or time namespace"),
         ),
@@ -153,25 +186,21 @@ pub(crate) fn main(plan: &Plan<'_>, channel: &Channel) -> ! {
 fn run(plan: &Plan<'_>, channel: &Channel) -> Result<(), Failure> {
     sys::reset_signals();
     rustix::process::setsid().map_err(|error| Failure::of("setsid", error))?;
+    // Until exec this is a copy of the caller: no process of the container may look into it (CVE-2019-5736).
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| Failure::of("hide from the container", error))?;
     for (namespace, kind) in &plan.joined {
         move_into_link_name_space(namespace.as_fd(), Some(*kind))
             .map_err(|error| Failure::of("join a namespace", error))?;
     }
-    if let Some(score) = plan.process.oom_score_adj() {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string())
-            .map_err(|error| Failure::of("set oom_score_adj", error))?;
-    }
+    set_oom_score(plan.process).map_err(|error| Failure::of("set oom_score_adj", error))?;
     identity::set_host_name(plan.spec)?;
     let terminal = view_of_files(plan)?;
     identity::set_limits(plan.process)?;
     let own_end = attach_stdio(plan.stdio, terminal)?;
     identity::own_streams(plan.process)?;
-    // From here on nothing that the caller had open survives exec, on whatever way it is reached (CVE-2024-21626).
-    sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
-    // As root: its user may not be allowed to make it.
-    program::make_folder(plan.process)?;
-    identity::drop_privileges(plan.process, plan.filter.as_ref())?;
-    program::enter_folder(plan.process)?;
+    close_others(channel, own_end.as_ref())?;
+    become_user(plan.process, plan.filter.as_ref())?;
     let program = program::find(plan.process)?;
     channel
         .send(&Message::Ready, own_end.as_ref().map(AsFd::as_fd))
@@ -211,10 +240,6 @@ fn exec_run(
 ) -> Result<(), Failure> {
     sys::reset_signals();
     rustix::process::setsid().map_err(|error| Failure::of("setsid", error))?;
-    if let Some(score) = process.oom_score_adj() {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string())
-            .map_err(|error| Failure::of("set oom_score_adj", error))?;
-    }
     let terminal = match stdio {
         Stdio::Terminal { rows, columns } => Some(devices::terminal_inside(*rows, *columns)?),
         Stdio::Streams(_) => None,
@@ -222,9 +247,8 @@ fn exec_run(
     identity::set_limits(process)?;
     let own_end = attach_stdio(stdio, terminal)?;
     identity::own_streams(process)?;
-    sys::close_on_exec_from(3).map_err(|error| Failure::of("close descriptors", error))?;
-    identity::drop_privileges(process, filter)?;
-    program::enter_folder(process)?;
+    close_others(channel, own_end.as_ref())?;
+    become_user(process, filter)?;
     let program = program::find(process)?;
     channel
         .send(&Message::Ready, own_end.as_ref().map(AsFd::as_fd))
@@ -236,11 +260,34 @@ fn exec_run(
     Err(program.execute())
 }
 
+/// Sets how soon this process and its children are killed for memory. With the caller's /proc: the container's could be anything.
+pub(crate) fn set_oom_score(process: &Process) -> io::Result<()> {
+    match process.oom_score_adj() {
+        Some(score) => std::fs::write("/proc/self/oom_score_adj", score.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Becomes the spec's user in its working folder, which that user need not be allowed to enter, or may be the only one who is.
+fn become_user(process: &Process, filter: Option<&Filter>) -> Result<(), Failure> {
+    let entered = program::enter_folder(process);
+    identity::drop_privileges(process, filter)?;
+    entered.or_else(|_| program::enter_folder(process))
+}
+
+/// Closes all that the caller had open. Before anything of the container's is looked up: a path through `/proc/self/fd` would lead outside
+/// (CVE-2024-21626). Descriptors of this process's own that are closed here are never used or dropped after it: it ends by exec or exit.
+fn close_others(channel: &Channel, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
+    let keep = [channel.as_fd()]
+        .into_iter()
+        .chain(terminal.map(AsFd::as_fd));
+    sys::close_all_but(keep).map_err(|error| Failure::of("close descriptors", error))
+}
+
 /// Root, mounts, devices, masks. Gives the terminal when there is one.
 fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> {
-    // What we mount must not appear outside, and ours must not change under us.
-    let propagation = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", propagation).map_err(|error| Failure::of("make mounts private", error))?;
+    let of_root = Propagation::of_root(plan.spec)?;
+    propagation::leave_the_hosts(of_root, plan.mount_point)?;
     let root = root::mount(plan.root, plan.mount_point)?;
     mounts::mount_all(&root, plan.spec)?;
     devices::make(&root, plan.spec)?;
@@ -249,8 +296,11 @@ fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> 
         Stdio::Streams(_) => None,
     };
     pivot(&root)?;
-    mounts::set_sysctls(plan.spec)?;
-    mounts::mask(plan.spec)?;
+    propagation::of_the_new_root(of_root)?;
+    sysctl::set(plan.spec)?;
+    procfs::mask(&root, plan.spec)?;
+    // Before the root is read-only, and as root: its user may not be allowed to make it.
+    program::make_folder(&root, plan.process)?;
     if plan
         .spec
         .root()
@@ -264,9 +314,13 @@ fn view_of_files(plan: &Plan<'_>) -> Result<Option<devices::Terminal>, Failure> 
 
 fn pivot(root: &root::RootFolder) -> Result<(), Failure> {
     let failed = |what: &'static str| move |error: rustix::io::Errno| Failure::of(what, error);
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let old = rustix::fs::open("/", flags, Mode::empty()).map_err(failed("open the old root"))?;
     rustix::process::fchdir(root.as_fd()).map_err(failed("enter the root"))?;
-    // The old root is stacked below the new one at ".", and then taken away: no folder for it is needed in the image.
+    // The old root is stacked on the new one, and then taken away: no folder for it is needed in the image.
     rustix::process::pivot_root(".", ".").map_err(failed("pivot_root"))?;
+    rustix::process::fchdir(&old).map_err(failed("enter the old root"))?;
+    propagation::let_go_here().map_err(failed("separate the old root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(failed("leave the old root"))?;
     rustix::process::chdir("/").map_err(failed("chdir /"))
 }

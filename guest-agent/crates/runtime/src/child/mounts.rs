@@ -1,4 +1,4 @@
-//! Mounts of the spec, masks, sysctls.
+//! Mounts of the spec.
 //!
 //! Each is made detached, given its attributes, and only then attached to a descriptor that was resolved inside the root.
 
@@ -18,7 +18,7 @@ use rustix::{
     },
 };
 
-use super::{Failure, relative, root::RootFolder};
+use super::{Failure, copy_up, procfs, propagation::Propagation, relative, root::RootFolder};
 use crate::sys;
 
 /// Options of a mount, sorted.
@@ -29,9 +29,11 @@ struct Options {
     clear: u64,
     /// The same for every mount below.
     recursive_set: u64,
-    propagation: u64,
+    propagation: Option<Propagation>,
     bind: bool,
     recursive_bind: bool,
+    /// What was at the mount point is copied into the new file system.
+    copy_up: bool,
     /// For the file system itself.
     data: Vec<(String, Option<String>)>,
 }
@@ -55,16 +57,8 @@ impl Options {
             ("nodiratime", "diratime", libc::MOUNT_ATTR_NODIRATIME),
             ("nosymfollow", "symfollow", libc::MOUNT_ATTR_NOSYMFOLLOW),
         ];
-        let propagation = |flag: libc::c_ulong| Some(flag);
-        let kind = match word.trim_start_matches('r') {
-            "private" => propagation(libc::MS_PRIVATE),
-            "shared" => propagation(libc::MS_SHARED),
-            "slave" => propagation(libc::MS_SLAVE),
-            "unbindable" => propagation(libc::MS_UNBINDABLE),
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            self.propagation = kind;
+        if let Some(propagation) = Propagation::parse(word) {
+            self.propagation = Some(propagation);
             return;
         }
         for (on, off, bit) in ATTRIBUTES {
@@ -96,6 +90,7 @@ impl Options {
                     _ => libc::MOUNT_ATTR_RELATIME,
                 };
             }
+            "tmpcopyup" => self.copy_up = true,
             "defaults" => {}
             other => match other.split_once('=') {
                 Some((key, value)) => self.data.push((key.to_owned(), Some(value.to_owned()))),
@@ -124,7 +119,7 @@ pub(super) fn mount_all(root: &RootFolder, spec: &Spec) -> Result<(), Failure> {
 }
 
 fn mount_one(root: &RootFolder, mount: &Mount) -> Result<(), Failure> {
-    let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+    let mut options = Options::parse(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("none");
     let destination = relative(mount.destination());
     let failed = |what: &'static str| move |error: Errno| Failure::of(what, error);
@@ -151,12 +146,29 @@ fn mount_one(root: &RootFolder, mount: &Mount) -> Result<(), Failure> {
         if is_folder != target_is_folder {
             return Err(mismatch(is_folder, &io::Error::from(Errno::NOTDIR)));
         }
+        let (target_fd, source) = (target.as_fd(), Some(detached.as_fd()));
+        procfs::check_place(root, target_fd, &destination, kind, source)?;
         return attach(&detached, &options, target.as_fd());
     }
+    let was_there = root
+        .open(&destination, OFlags::PATH | OFlags::DIRECTORY)
+        .is_ok();
     let target = root
         .ensure_folder(&destination)
         .map_err(|error| Failure::of("make the mount point", error))?;
+    procfs::check_place(root, target.as_fd(), &destination, kind, None)?;
+    let keeps_mode = kind == "tmpfs" && was_there;
+    if keeps_mode && !options.data.iter().any(|(key, _)| key == "mode") {
+        let mode = copy_up::mode_of(target.as_fd()).map_err(failed("look at the mount point"))?;
+        options.data.push(("mode".to_owned(), Some(mode)));
+    }
     let detached = file_system(kind, mount, &options).map_err(failed("mount"))?;
+    if options.copy_up && kind == "tmpfs" {
+        copy_up::readable(target.as_fd())
+            .map_err(io::Error::from)
+            .and_then(|folder| copy_up::copy(folder.as_fd(), detached.as_fd()))
+            .map_err(|error| Failure::of("tmpcopyup", error))?;
+    }
     attach(&detached, &options, target.as_fd())
 }
 
@@ -195,11 +207,6 @@ fn file_system(kind: &str, mount: &Mount, options: &Options) -> Result<OwnedFd, 
 fn attach(detached: &OwnedFd, options: &Options, target: BorrowedFd<'_>) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::of("set mount attributes", error);
     let recursive = options.recursive_bind;
-    let propagation = if options.propagation == 0 {
-        libc::MS_PRIVATE
-    } else {
-        options.propagation
-    };
     if options.recursive_set != 0 {
         sys::set_mount_attributes(detached.as_fd(), options.recursive_set, 0, 0, true)
             .map_err(failed)?;
@@ -209,7 +216,9 @@ fn attach(detached: &OwnedFd, options: &Options, target: BorrowedFd<'_>) -> Resu
         sys::set_mount_attributes(detached.as_fd(), options.set, options.clear, 0, recursive)
             .map_err(failed)?;
     }
-    sys::set_mount_attributes(detached.as_fd(), 0, 0, propagation, recursive).map_err(failed)?;
+    if let Some(propagation) = options.propagation {
+        propagation.set(detached.as_fd()).map_err(failed)?;
+    }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(detached, "", target, "", flags).map_err(|error| Failure::of("attach", error))
 }
@@ -220,109 +229,15 @@ fn kind_of(descriptor: BorrowedFd<'_>) -> Result<FileType, Failure> {
         .map_err(|error| Failure::of("look at a mount", error))
 }
 
-/// Hides masked paths and makes others read-only. Runs inside the new root; paths that are not there are no error.
-pub(super) fn mask(spec: &Spec) -> Result<(), Failure> {
-    let Some(linux) = spec.linux() else {
-        return Ok(());
-    };
-    for path in linux.readonly_paths().iter().flatten() {
-        set_read_only_if_there(Path::new(path))?;
-    }
-    for path in linux.masked_paths().iter().flatten() {
-        hide(Path::new(path)).map_err(|error| Failure::of(format!("mask {path}"), error))?;
-    }
-    Ok(())
-}
-
-fn hide(path: &Path) -> Result<(), Errno> {
-    let target = match open_here(path) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        result => result?,
-    };
-    let cover = if FileType::from_raw_mode(fstat(&target)?.st_mode) == FileType::Directory {
-        let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&context, "size", "0")?;
-        fsconfig_create(&context)?;
-        fsmount(
-            &context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::MOUNT_ATTR_RDONLY,
-        )?
-    } else {
-        let null = open_here(Path::new("/dev/null"))?;
-        // The container's own /dev/null could have been replaced by its image (CVE-2025-31133).
-        let stat = fstat(&null)?;
-        if stat.st_rdev != rustix::fs::makedev(1, 3)
-            || FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice
-        {
-            return Err(Errno::NODEV);
-        }
-        open_tree(
-            &null,
-            "",
-            OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_EMPTY_PATH,
-        )?
-    };
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&cover, "", &target, "", flags)
-}
-
-fn open_here(path: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::open(
-        path,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-}
-
-fn set_read_only_if_there(path: &Path) -> Result<(), Failure> {
-    match open_here(path) {
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(error) => Err(Failure::of(format!("open {}", path.display()), error)),
-        Ok(_) => {
-            let failed = |error| Failure::of(format!("bind {}", path.display()), error);
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_RECURSIVE;
-            let detached = open_tree(CWD, path, flags).map_err(failed)?;
-            sys::set_mount_attributes(detached.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, true)
-                .map_err(|error| {
-                    Failure::of(format!("make {} read-only", path.display()), error)
-                })?;
-            let target = open_here(path).map_err(failed)?;
-            let flags =
-                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-            move_mount(&detached, "", &target, "", flags).map_err(failed)
-        }
-    }
-}
-
 /// Makes the mount at a path read-only.
 pub(super) fn set_read_only(path: &Path, recursive: bool) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::of(format!("make {} read-only", path.display()), error);
-    let mount = open_here(path).map_err(|error| failed(error.into()))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mount =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
     sys::set_mount_attributes(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, 0, recursive)
         .map_err(failed)
-}
-
-/// Writes the spec's kernel settings; /proc/sys is still writable.
-pub(super) fn set_sysctls(spec: &Spec) -> Result<(), Failure> {
-    for (key, value) in spec
-        .linux()
-        .iter()
-        .flat_map(|linux| linux.sysctl().iter().flatten())
-    {
-        let path = format!("/proc/sys/{}", key.replace('.', "/"));
-        if key.contains("..") || key.contains('/') {
-            return Err(Failure(format!("invalid sysctl {key}")));
-        }
-        std::fs::write(&path, value)
-            .map_err(|error| Failure::of(format!("set sysctl {key}"), error))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -345,7 +260,7 @@ mod tests {
             options.set,
             libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID
         );
-        assert_eq!(options.propagation, libc::MS_SLAVE);
+        assert_eq!(options.propagation, Propagation::parse("rslave"));
         assert!(options.bind && options.recursive_bind);
         assert_eq!(
             options.data,

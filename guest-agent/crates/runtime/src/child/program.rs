@@ -8,11 +8,11 @@ use std::{
 
 use oci_spec::runtime::Process;
 use rustix::{
-    fs::{Access, AtFlags, CWD, FileType, accessat, stat},
+    fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, stat},
     io::Errno,
 };
 
-use super::{Failure, describe};
+use super::{Failure, describe, relative, root::RootFolder};
 use crate::sys;
 
 /// A program that was found.
@@ -24,17 +24,14 @@ pub(super) struct Program {
 }
 
 /// Makes the working folder when it is missing.
-pub(super) fn make_folder(process: &Process) -> Result<(), Failure> {
+pub(super) fn make_folder(root: &RootFolder, process: &Process) -> Result<(), Failure> {
     let folder = process.cwd();
-    match stat(folder) {
-        Err(Errno::NOENT) => std::fs::create_dir_all(folder)
-            .map_err(|error| Failure::of(format!("mkdir {}", folder.display()), error)),
-        // What else is wrong with it shows when it is entered.
-        _ => Ok(()),
-    }
+    root.ensure_folder(&relative(folder))
+        .map(drop)
+        .map_err(|error| Failure::of(format!("mkdir {}", folder.display()), error))
 }
 
-/// Enters the working folder.
+/// Enters the working folder, which no link of /proc may lead to: it could be one of the caller's (CVE-2024-21626).
 pub(super) fn enter_folder(process: &Process) -> Result<(), Failure> {
     let folder = process.cwd();
     let failed = |error: Errno| {
@@ -46,8 +43,11 @@ pub(super) fn enter_folder(process: &Process) -> Result<(), Failure> {
             error,
         )
     };
-    rustix::process::chdir(folder).map_err(failed)?;
-    // A folder that is not below the root would show what is outside of it (CVE-2024-21626).
+    RootFolder::here()
+        .and_then(|root| root.open(&relative(folder), OFlags::PATH | OFlags::DIRECTORY))
+        .and_then(rustix::process::fchdir)
+        .map_err(failed)?;
+    // A folder that is not below the root would show what is outside of it.
     match rustix::process::getcwd(Vec::new()) {
         Ok(now) if now.as_bytes().starts_with(b"/") => Ok(()),
         _ => Err(Failure::new(

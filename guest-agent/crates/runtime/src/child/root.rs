@@ -19,7 +19,7 @@ use rustix::{
     },
 };
 
-use super::Failure;
+use super::{Failure, propagation};
 use crate::container::Root;
 
 /// Tries when something in the image is renamed while it is resolved.
@@ -51,6 +51,9 @@ pub(super) fn mount(root: &Root, mount_point: &Path) -> Result<RootFolder, Failu
                 .map_err(|error| Failure::of(format!("open {}", folder.display()), error))?
         }
     };
+    propagation::PRIVATE
+        .set(detached.as_fd())
+        .map_err(|error| Failure::of("make the root private", error))?;
     move_mount(
         &detached,
         "",
@@ -107,6 +110,12 @@ fn finish_overlay(context: BorrowedFd<'_>, upper: &Path, work: &Path) -> Result<
 }
 
 impl RootFolder {
+    /// The root that this process is in.
+    pub(super) fn here() -> Result<Self, Errno> {
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::open("/", flags, Mode::empty()).map(Self)
+    }
+
     /// Opens a path inside the root; symlinks and `..` resolve inside.
     pub(super) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() {

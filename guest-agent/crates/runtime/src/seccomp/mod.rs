@@ -33,6 +33,10 @@ const ARGUMENTS: u32 = 16;
 const X86_64: u32 = 0xc000_003e;
 const X86: u32 = 0x4000_0003;
 const AARCH64: u32 = 0xc000_00b7;
+const ARM: u32 = 0x4000_0028;
+
+/// Where 32-bit arm's own calls begin, far beyond all others. Linux: arch/arm/include/uapi/asm/unistd.h, __ARM_NR_BASE.
+const ARM_PRIVATE: u32 = 0x000f_0000;
 
 /// Set in the number of an x32 call. Linux: arch/x86/include/uapi/asm/unistd.h.
 const X32_BIT: u32 = 0x4000_0000;
@@ -115,8 +119,9 @@ pub(crate) fn compile(seccomp: &LinuxSeccomp) -> Result<Filter, CompileError> {
                     Arch::ScmpArchX86_64 => architectures.push(X86_64),
                     Arch::ScmpArchX86 => architectures.push(X86),
                     Arch::ScmpArchAarch64 => architectures.push(AARCH64),
-                    // Its calls come with the bit of x32 and get the default action; 32-bit arm has no table yet and is killed.
-                    Arch::ScmpArchX32 | Arch::ScmpArchArm => {}
+                    Arch::ScmpArchArm => architectures.push(ARM),
+                    // Its calls come with the bit of x32 and get the default action.
+                    Arch::ScmpArchX32 => {}
                     other => return Err(CompileError::Architecture(*other)),
                 }
             }
@@ -205,7 +210,7 @@ fn block(
         program.extend(tests);
     }
     if default == ERRNO | libc::EPERM.unsigned_abs()
-        && let Some(last) = rules.keys().next_back()
+        && let Some(last) = rules.keys().rfind(|&&number| number < ARM_PRIVATE)
     {
         program.push(branch(code::JUMP_GREATER, *last, 0, 1));
         program.push(step(code::RETURN, ERRNO | libc::ENOSYS.unsigned_abs()));
@@ -374,6 +379,7 @@ fn table(architecture: u32) -> &'static [(&'static str, u32)] {
     match architecture {
         X86 => generated::X86,
         AARCH64 => generated::AARCH64,
+        ARM => generated::ARM,
         _ => generated::X86_64,
     }
 }
@@ -471,6 +477,22 @@ mod tests {
     }
 
     #[test]
+    fn arm_programs_have_numbers_of_their_own() {
+        let program = filter(
+            serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+            "syscalls": [{"names": ["read", "statx", "set_tls"], "action": "SCMP_ACT_ALLOW"}]}),
+        );
+        for allowed in [3, 397, 0xf_0005] {
+            assert_eq!(run(&program, ARM, allowed, [0; 6]), ALLOW, "{allowed}");
+        }
+        assert_eq!(run(&program, AARCH64, 63, [0; 6]), ALLOW);
+        assert_eq!(run(&program, ARM, 63, [0; 6]), EPERM);
+        // Beyond what the filter knows, in spite of the far numbers.
+        let unknown = ERRNO | libc::ENOSYS.unsigned_abs();
+        assert_eq!(run(&program, ARM, 398, [0; 6]), unknown);
+    }
+
+    #[test]
     fn the_first_matching_condition_decides_and_else_the_unconditional_rule() {
         let program = filter(
             serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
@@ -522,7 +544,12 @@ mod tests {
 
     #[test]
     fn the_tables_are_sorted_for_the_search() {
-        for table in [generated::X86_64, generated::X86, generated::AARCH64] {
+        for table in [
+            generated::X86_64,
+            generated::X86,
+            generated::AARCH64,
+            generated::ARM,
+        ] {
             assert!(table.windows(2).all(|pair| pair[0].0 < pair[1].0));
         }
     }

@@ -1,10 +1,12 @@
 //! Numbers of system calls, one table an architecture; a test of the tables' own compares them with the headers of this machine.
 
 mod aarch64;
+mod arm;
 mod x86;
 mod x86_64;
 
 pub(super) use aarch64::CALLS as AARCH64;
+pub(super) use arm::CALLS as ARM;
 pub(super) use x86::CALLS as X86;
 pub(super) use x86_64::CALLS as X86_64;
 

@@ -3,6 +3,11 @@
 //! Needs root. Runs itself again in mount, net and pid namespaces with a cgroup group of its own, and has one thread, as the runtime's callers.
 #![allow(clippy::print_stdout, reason = "a test runner prints")]
 
+mod attacks;
+mod init;
+mod namespaces;
+mod propagation;
+
 use std::{
     fs,
     io::Read,
@@ -18,6 +23,11 @@ use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    // In a container of a test.
+    if arguments.next().is_some_and(|name| name == init::INIT) {
+        return runtime::init(arguments);
+    }
     if let Err(end) = namespaced::enter() {
         return end;
     }
@@ -34,6 +44,10 @@ fn main() -> ExitCode {
         (
             "a_missing_program_is_named_as_with_runc",
             a_missing_program_is_named_as_with_runc,
+        ),
+        (
+            "a_user_starts_in_a_folder_that_it_may_not_enter",
+            a_user_starts_in_a_folder_that_it_may_not_enter,
         ),
         ("an_overlay_is_written_above", an_overlay_is_written_above),
         ("many_layers_fit", many_layers_fit),
@@ -63,6 +77,79 @@ fn main() -> ExitCode {
         (
             "what_is_not_supported_is_refused",
             what_is_not_supported_is_refused,
+        ),
+        (
+            "an_init_ends_as_its_program_does",
+            init::an_init_ends_as_its_program_does,
+        ),
+        ("an_init_reaps_orphans", init::an_init_reaps_orphans),
+        (
+            "an_init_hands_signals_to_its_program",
+            init::an_init_hands_signals_to_its_program,
+        ),
+        (
+            "an_inits_program_has_the_terminal",
+            init::an_inits_program_has_the_terminal,
+        ),
+        (
+            "namespaces_are_joined_by_path",
+            namespaces::namespaces_are_joined_by_path,
+        ),
+        (
+            "a_namespace_that_is_omitted_is_the_hosts",
+            namespaces::a_namespace_that_is_omitted_is_the_hosts,
+        ),
+        (
+            "the_hosts_name_is_not_changed",
+            namespaces::the_hosts_name_is_not_changed,
+        ),
+        (
+            "mounts_propagate_as_with_runc",
+            propagation::mounts_propagate_as_with_runc,
+        ),
+        (
+            "mounts_of_the_host_and_of_the_container_reach_the_other",
+            propagation::mounts_reach_the_other,
+        ),
+        (
+            "a_containers_own_mounts_do_not_appear_outside",
+            propagation::own_mounts_do_not_appear_outside,
+        ),
+        (
+            "what_was_there_is_copied_up",
+            attacks::what_was_there_is_copied_up,
+        ),
+        (
+            "nothing_but_procfs_is_mounted_at_proc",
+            attacks::nothing_but_procfs_is_mounted_at_proc,
+        ),
+        (
+            "a_mask_is_the_real_null_device",
+            attacks::a_mask_is_the_real_null_device,
+        ),
+        (
+            "a_console_is_no_link_of_the_image",
+            attacks::a_console_is_no_link_of_the_image,
+        ),
+        (
+            "descriptors_of_the_caller_lead_nowhere",
+            attacks::descriptors_of_the_caller_lead_nowhere,
+        ),
+        (
+            "a_child_that_waits_cannot_be_looked_into",
+            attacks::a_child_that_waits_cannot_be_looked_into,
+        ),
+        (
+            "settings_of_the_host_are_not_a_containers",
+            attacks::settings_of_the_host_are_not_a_containers,
+        ),
+        (
+            "settings_are_written_to_a_real_procfs",
+            attacks::settings_are_written_to_a_real_procfs,
+        ),
+        (
+            "an_exec_writes_nothing_into_the_containers_proc",
+            attacks::an_exec_writes_nothing_into_the_containers_proc,
         ),
         ("a_start_is_quick", a_start_is_quick),
     ];
@@ -315,6 +402,19 @@ fn a_missing_program_is_named_as_with_runc(bed: &Bed) {
     container.cgroup().remove().expect("empty");
 }
 
+fn a_user_starts_in_a_folder_that_it_may_not_enter(bed: &Bed) {
+    let folder = bed.root().join("private");
+    fs::create_dir_all(&folder).expect("made");
+    namespaced::run("chmod", &["700", folder.to_str().expect("plain")]);
+    let mut spec = spec("readlink /proc/self/cwd; ls 2>&1; id -u");
+    spec["process"]["cwd"] = json!("/private");
+    spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    spec["process"]["capabilities"] = json!({});
+    let (code, want) = runc(bed, &spec);
+    assert_eq!(code, 0, "{want}");
+    assert_eq!(bed.run(&spec), (0, want));
+}
+
 fn overlay(bed: &Bed, lower: Vec<PathBuf>) -> (Root, PathBuf) {
     let folder = bed.new_folder("overlay");
     let (upper, work) = (folder.join("upper"), folder.join("work"));
@@ -430,6 +530,14 @@ fn open_descriptors_do_not_leak(bed: &Bed) {
 fn a_terminal_is_the_containers_own(bed: &Bed) {
     let mut spec = spec("tty; stty size; ls -l /dev/console | cut -c1; echo done");
     spec["process"]["terminal"] = json!(true);
+    assert_eq!(
+        on_a_terminal(bed, spec),
+        "/dev/pts/0\r\n12 34\r\nc\r\ndone\r\n"
+    );
+}
+
+/// What a container says on its terminal up to the word `done`.
+fn on_a_terminal(bed: &Bed, spec: Value) -> String {
     let spec: Spec = serde_json::from_value(spec).expect("a spec");
     let mount_point = bed.new_folder("rootfs");
     let mut container = Container::create(&CreateOptions {
@@ -455,8 +563,8 @@ fn a_terminal_is_the_containers_own(bed: &Bed) {
         said.push_str(&String::from_utf8_lossy(&chunk[..read]));
     }
     assert_eq!(wait(&container), 0);
-    assert_eq!(said, "/dev/pts/0\r\n12 34\r\nc\r\ndone\r\n");
     container.cgroup().remove().expect("empty");
+    said
 }
 
 fn frozen_processes_do_not_run(bed: &Bed) {
@@ -475,11 +583,7 @@ fn frozen_processes_do_not_run(bed: &Bed) {
             .expect("there")
             .contains("frozen 1")
     };
-    let end = Instant::now() + Duration::from_secs(5);
-    while !frozen() {
-        assert!(Instant::now() < end, "it does not freeze");
-        std::thread::yield_now();
-    }
+    until("it is frozen", frozen);
     group.kill().expect("killed");
     assert_eq!(wait(&container), 128 + 9);
     group.remove().expect("empty");
@@ -532,6 +636,41 @@ fn devices_are_filtered(bed: &Bed) {
     let (root, _) = overlay(bed, vec![bed.root()]);
     let (_, got) = bed.run_in(&spec, &root);
     assert_eq!(got, "1\nhead: /tmp/kmsg: Operation not permitted\nopened\n");
+}
+
+/// A container that waits, in new namespaces of all kinds.
+fn waiting(bed: &Bed) -> Container {
+    let mut spec = spec("while :; do sleep 60; done");
+    let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.push(json!({"type": "cgroup"}));
+    let (mut container, _) = bed
+        .create(&spec, &Root::Folder(bed.root()))
+        .expect("created");
+    container.start().expect("started");
+    container
+}
+
+fn end(container: &Container) {
+    container.cgroup().kill().expect("there");
+    wait(container);
+    container.cgroup().remove().expect("empty");
+}
+
+fn ends_within(container: &Container, time: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let time = Timespec::try_from(time).expect("a short time");
+    let pidfd = container.pidfd();
+    let mut wanted = [PollFd::new(&pidfd, PollFlags::IN)];
+    poll(&mut wanted, Some(&time)).expect("polled") == 1
+}
+
+/// Waits for what the kernel gives no event for.
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !reached() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::yield_now();
+    }
 }
 
 fn a_start_is_quick(bed: &Bed) {

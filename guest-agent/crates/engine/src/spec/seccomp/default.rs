@@ -1,0 +1,179 @@
+//! Docker's own profile: what a container may call, and with which capability or on which machine it may call more.
+//!
+//! Source of truth: moby 28.5, profiles/seccomp. The kernel and the architectures of the profile's rules that Berth never runs on are left out.
+
+use oci_spec::runtime::{
+    Arch, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompOperator,
+};
+
+use super::rule::{Conditions, Profile, Rule};
+
+/// What everybody may call.
+const ALLOWED: &str = "_llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown chown32 clock_adjtime \
+    clock_adjtime64 clock_getres clock_getres_time64 clock_gettime clock_gettime64 clock_nanosleep clock_nanosleep_time64 close \
+    close_range connect copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait \
+    epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2 execve execveat exit exit_group faccessat faccessat2 fadvise64 \
+    fadvise64_64 fallocate fanotify_mark fchdir fchmod fchmodat fchmodat2 fchown fchown32 fchownat fcntl fcntl64 fdatasync fgetxattr \
+    flistxattr flock fork fremovexattr fsetxattr fstat fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futex \
+    futex_requeue futex_time64 futex_wait futex_waitv futex_wake futimesat get_robust_list get_thread_area getcpu getcwd getdents \
+    getdents64 getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 getitimer getpeername getpgid getpgrp getpid \
+    getppid getpriority getrandom getresgid getresgid32 getresuid getresuid32 getrlimit getrusage getsid getsockname getsockopt gettid \
+    gettimeofday getuid getuid32 getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel \
+    io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit ioctl ioprio_get ioprio_set ipc kill \
+    landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown lchown32 lgetxattr link linkat listen listmount listxattr \
+    listxattrat llistxattr lremovexattr lseek lsetxattr lstat lstat64 madvise map_shadow_stack membarrier memfd_create memfd_secret \
+    mincore mkdir mkdirat mknod mknodat mlock mlock2 mlockall mmap mmap2 mprotect mq_getsetattr mq_notify mq_open mq_timedreceive \
+    mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock \
+    munlockall munmap name_to_handle_at nanosleep newfstatat open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2 \
+    pkey_alloc pkey_free pkey_mprotect poll ppoll ppoll_time64 prctl pread64 preadv preadv2 prlimit64 process_mrelease pselect6 \
+    pselect6_time64 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recv recvfrom recvmmsg recvmmsg_time64 recvmsg \
+    remap_file_pages removexattr removexattrat rename renameat renameat2 restart_syscall riscv_hwprobe rmdir rseq rt_sigaction \
+    rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo \
+    sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler \
+    sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield \
+    seccomp select semctl semget semop semtimedop semtimedop_time64 send sendfile sendfile64 sendmmsg sendmsg sendto set_robust_list \
+    set_thread_area set_tid_address setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups setgroups32 setitimer setpgid \
+    setpriority setregid setregid32 setresgid setresgid32 setresuid setresuid32 setreuid setreuid32 setrlimit setsid setsockopt setuid \
+    setuid32 setxattr setxattrat shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 sigprocmask sigreturn socketcall \
+    socketpair splice stat stat64 statfs statfs64 statmount statx symlink symlinkat sync sync_file_range syncfs sysinfo tee tgkill \
+    time timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64 timerfd_create \
+    timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink \
+    unlinkat uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write writev";
+
+/// What everybody may call since Linux 4.8, where it respects seccomp.
+const TRACE: &str = "process_vm_readv process_vm_writev ptrace";
+
+/// What only some architectures have. Docker's names.
+const BY_ARCHITECTURE: [(&[&str], &str); 3] = [
+    (
+        &["arm", "arm64"],
+        "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls",
+    ),
+    (&["amd64", "x32"], "arch_prctl"),
+    (&["amd64", "x32", "x86"], "modify_ldt"),
+];
+
+/// What a capability allows.
+const BY_CAPABILITY: [(&str, &str); 14] = [
+    ("CAP_DAC_READ_SEARCH", "open_by_handle_at"),
+    (
+        "CAP_SYS_ADMIN",
+        "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie lsm_get_self_attr lsm_list_modules lsm_set_self_attr mount \
+        mount_setattr move_mount open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare",
+    ),
+    ("CAP_SYS_BOOT", "reboot"),
+    ("CAP_SYS_CHROOT", "chroot"),
+    ("CAP_SYS_MODULE", "delete_module init_module finit_module"),
+    ("CAP_SYS_PACCT", "acct"),
+    (
+        "CAP_SYS_PTRACE",
+        "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace",
+    ),
+    ("CAP_SYS_RAWIO", "iopl ioperm"),
+    (
+        "CAP_SYS_TIME",
+        "settimeofday stime clock_settime clock_settime64",
+    ),
+    ("CAP_SYS_TTY_CONFIG", "vhangup"),
+    (
+        "CAP_SYS_NICE",
+        "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
+    ),
+    ("CAP_SYSLOG", "syslog"),
+    ("CAP_BPF", "bpf"),
+    ("CAP_PERFMON", "perf_event_open"),
+];
+
+/// Personalities that change nothing of weight: Linux, 32 bits, both with an old uname, and the question which. Linux: include/uapi/linux/personality.h.
+const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+
+/// Flags of clone that make namespaces. Linux: include/uapi/linux/sched.h, CLONE_NEW*.
+const NEW_NAMESPACES: u64 = 0x7e02_0000;
+
+/// Sockets to the hypervisor. Linux: include/linux/socket.h.
+const AF_VSOCK: u64 = 40;
+
+/// Linux: include/uapi/asm-generic/errno.h.
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+
+/// The profile.
+pub(super) fn profile() -> Profile {
+    let mut rules = vec![allow(ALLOWED), allow(TRACE)];
+    rules[1].includes.kernel = Some((4, 8));
+    rules.push(with_argument(
+        "socket",
+        AF_VSOCK,
+        LinuxSeccompOperator::ScmpCmpNe,
+    ));
+    rules.extend(
+        PERSONALITIES
+            .map(|value| with_argument("personality", value, LinuxSeccompOperator::ScmpCmpEq)),
+    );
+    for (architectures, names) in BY_ARCHITECTURE {
+        let mut rule = allow(names);
+        rule.includes.architectures = owned(architectures);
+        rules.push(rule);
+    }
+    for (capability, names) in BY_CAPABILITY {
+        let mut rule = allow(names);
+        rule.includes.capabilities = owned(&[capability]);
+        rules.push(rule);
+    }
+    // Without the capability: no new namespaces, and clone3, whose flags a filter cannot see, is not there.
+    let mut clone = with_argument(
+        "clone",
+        NEW_NAMESPACES,
+        LinuxSeccompOperator::ScmpCmpMaskedEq,
+    );
+    let mut clone3 = allow("clone3");
+    clone3.action = LinuxSeccompAction::ScmpActErrno;
+    clone3.errno = Some(ENOSYS);
+    for rule in [&mut clone, &mut clone3] {
+        rule.excludes.capabilities = owned(&["CAP_SYS_ADMIN"]);
+    }
+    rules.extend([clone, clone3]);
+    Profile {
+        default_action: Some(LinuxSeccompAction::ScmpActErrno),
+        default_errno: Some(EPERM),
+        architectures: Vec::new(),
+        families: vec![
+            (
+                Arch::ScmpArchX86_64,
+                vec![Arch::ScmpArchX86, Arch::ScmpArchX32],
+            ),
+            (Arch::ScmpArchAarch64, vec![Arch::ScmpArchArm]),
+        ],
+        flags: None,
+        rules,
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn allow(names: &str) -> Rule {
+    Rule {
+        names: names.split_whitespace().map(str::to_owned).collect(),
+        action: LinuxSeccompAction::ScmpActAllow,
+        errno: None,
+        arguments: Vec::new(),
+        includes: Conditions::default(),
+        excludes: Conditions::default(),
+    }
+}
+
+/// Allowed when the first argument compares so.
+fn with_argument(name: &str, value: u64, operator: LinuxSeccompOperator) -> Rule {
+    let argument: Option<LinuxSeccompArg> = LinuxSeccompArgBuilder::default()
+        .index(0_usize)
+        .value(value)
+        .op(operator)
+        .build()
+        .ok();
+    Rule {
+        arguments: argument.into_iter().collect(),
+        ..allow(name)
+    }
+}
