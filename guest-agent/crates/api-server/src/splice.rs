@@ -1,6 +1,6 @@
 //! Byte streams between a client that took over its connection and the engine.
 
-use std::{io, pin::pin};
+use std::{io, pin::pin, time::Duration};
 
 use axum::body::Body;
 use engine::{containers::Attachment, ports::ByteStream};
@@ -16,6 +16,9 @@ use crate::{frames, keys::Watch, version::ApiVersion};
 
 /// Per direction; large enough that a fast stream is not bound by system calls, and all that a client that never reads can hold.
 pub(crate) const BUFFER_BYTES: usize = 64 << 10;
+
+/// How long a client that has all its output may take to leave.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// From this version on, framed output has a type of its own.
 const MULTIPLEXED_TYPE_SINCE: ApiVersion = ApiVersion {
@@ -111,35 +114,51 @@ where
 {
     let (from_client, mut to_client) = split(client);
     let (from_engine, mut to_engine) = split(engine);
-    let output = async move {
-        let mut from_engine = BufReader::with_capacity(BUFFER_BYTES, from_engine);
-        copy_buf(&mut from_engine, &mut to_client).await?;
-        known.await;
-        to_client.shutdown().await
-    };
-    // True: the client typed the keys that leave.
-    let input = async move {
-        let mut from_client = BufReader::with_capacity(BUFFER_BYTES, from_client);
-        match watch {
-            None => drop(copy_buf(&mut from_client, &mut to_engine).await?),
-            Some(mut watch) => {
-                if copy_watched(&mut from_client, &mut to_engine, &mut watch).await? {
-                    return Ok(true);
+    let mut from_client = BufReader::with_capacity(BUFFER_BYTES, from_client);
+    let ended = {
+        let output = pin!(async {
+            let mut from_engine = BufReader::with_capacity(BUFFER_BYTES, from_engine);
+            copy_buf(&mut from_engine, &mut to_client).await?;
+            known.await;
+            to_client.shutdown().await
+        });
+        // True: the client typed the keys that leave.
+        let input = pin!(async {
+            match watch {
+                None => drop(copy_buf(&mut from_client, &mut to_engine).await?),
+                Some(mut watch) => {
+                    if copy_watched(&mut from_client, &mut to_engine, &mut watch).await? {
+                        return Ok(true);
+                    }
                 }
             }
-        }
-        to_engine.shutdown().await?;
-        Ok::<_, io::Error>(false)
-    };
-    match select(pin!(output), pin!(input)).await {
-        Either::Left((ended, _)) => ended,
-        Either::Right((Ok(true), _)) => Ok(()),
-        Either::Right((input, output)) => {
-            if let Err(error) = input {
-                tracing::debug!(%error, "the input of an attached stream broke");
+            to_engine.shutdown().await?;
+            Ok::<_, io::Error>(false)
+        });
+        match select(output, input).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right((Ok(true), _)) => Ok(()),
+            Either::Right((input, output)) => {
+                if let Err(error) = input {
+                    tracing::debug!(%error, "the input of an attached stream broke");
+                }
+                output.await
             }
-            output.await
         }
+    };
+    // A connection that is closed with input unread is reset, and the client would lose the end of its output.
+    let _ = tokio::time::timeout(LEAVES_WITHIN, drain(&mut from_client)).await;
+    ended
+}
+
+/// Takes what still comes, until the client leaves.
+async fn drain(from: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> io::Result<()> {
+    loop {
+        let count = from.fill_buf().await?.len();
+        if count == 0 {
+            return Ok(());
+        }
+        from.consume(count);
     }
 }
 

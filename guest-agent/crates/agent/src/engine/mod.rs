@@ -6,6 +6,7 @@
 //! Every room that serves a port of the engine is opened here, and only here.
 
 mod config;
+mod host;
 mod machine;
 mod world;
 
@@ -35,7 +36,7 @@ use tokio::{
 };
 use volumes::LocalVolumes;
 
-use self::{machine::ThisMachine, world::RealWorld};
+use self::{host::MachineHost, machine::ThisMachine, world::RealWorld};
 
 /// Mount of the unified cgroup hierarchy.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -108,7 +109,10 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
     let (root, run) = (&arguments.root, &arguments.exec_root);
     let program = std::env::current_exe().context("find this program")?;
     let images = ImageStore::open(&root.join("images"))?;
-    let host: Arc<dyn Host> = Arc::new(NativeHost::new());
+    let host: Arc<dyn Host> = match &arguments.host_services {
+        Some(address) => Arc::new(MachineHost::new(address)),
+        None => Arc::new(NativeHost::new()),
+    };
     let networks = Local::open(network::Options::new(
         root.join("network"),
         run.join("network"),
