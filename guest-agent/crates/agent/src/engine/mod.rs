@@ -185,11 +185,25 @@ fn lock(root: &Path) -> Result<File> {
     }
 }
 
+/// The engine with its containers taken up.
+async fn begin(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine>> {
+    let engine = assemble(arguments, version)?;
+    engine.recover().await.context("take up the containers")?;
+    Ok(engine)
+}
+
 async fn serve(arguments: &Arguments) -> Result<()> {
     let version = version();
-    let engine = assemble(arguments, &version)?;
-    engine.recover().await.context("take up the containers")?;
-    let api = Arc::new(Api::new(version).with_engine(engine));
+    let api = Api::new(version.clone());
+    let api = Arc::new(match begin(arguments, &version).await {
+        Ok(engine) => api.with_engine(engine),
+        // In a machine the API stays: the host learns from it that the machine is up, and the log says what is wrong.
+        Err(error) if arguments.host_services.is_some() => {
+            tracing::error!("no containers can be run: {error:#}");
+            api
+        }
+        Err(error) => return Err(error),
+    });
     let (stop, stopped) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
     for address in &arguments.listen {
