@@ -1,6 +1,6 @@
 //! The host as the engine in a machine sees it: asked through init, one connection a question.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use agent_api::{HostAnswer, HostCall, HostReply, HostRequest, frame};
 use async_trait::async_trait;
@@ -107,7 +107,7 @@ impl Host for MachineHost {
             address: host_address,
             first_port: *host_ports.start(),
             last_port: *host_ports.end(),
-            target: SocketAddr::from(target),
+            target,
         };
         match self.ask(call).await? {
             HostAnswer::Reserved { reservation, port } => Ok(Reservation {
