@@ -292,16 +292,6 @@ fn is_zero(value: &u16) -> bool {
     *value == 0
 }
 
-/// `GET /containers/{id}/top`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ContainerTop {
-    /// A row a process; `null`: none.
-    pub processes: Option<Vec<Vec<String>>>,
-    /// Names of the columns.
-    pub titles: Vec<String>,
-}
-
 /// `POST /containers/{id}/wait`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -76,14 +76,6 @@ impl Engine {
         })
     }
 
-    /// Whether a container has a terminal.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn container_has_terminal(&self, reference: &str) -> Result<bool> {
-        Ok(self.containers.find(reference)?.record().tty())
-    }
-
     /// Sets the size of a container's terminal. Docker API: POST /containers/{id}/resize.
     ///
     /// # Errors

@@ -5,24 +5,13 @@ use std::path::Path;
 use docker_api::LogConfig;
 use errdefs::{Error, ErrorKind, Result};
 
-use crate::{id::ContainerId, ports::containers::LogTarget};
+use crate::{
+    id::ContainerId, ports::containers::LogTarget, spec::validate::logging::check_options,
+};
 
 /// Drivers Docker has that this engine has not yet.
 const NOT_YET: &[&str] = &[
     "local", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs",
-];
-/// Options of json-file; the last four only shape what other programs read.
-const OPTIONS: &[&str] = &[
-    "max-size",
-    "max-file",
-    "compress",
-    "labels",
-    "labels-regex",
-    "env",
-    "env-regex",
-    "tag",
-    "mode",
-    "max-buffer-size",
 ];
 
 /// The target of a container whose folder is `folder`.
@@ -46,15 +35,7 @@ pub(crate) fn log_target(config: &LogConfig, id: &ContainerId, folder: &Path) ->
 }
 
 fn json_file(config: &LogConfig, id: &ContainerId, folder: &Path) -> Result<LogTarget> {
-    if let Some(unknown) = config
-        .config
-        .keys()
-        .find(|name| !OPTIONS.contains(&name.as_str()))
-    {
-        return Err(invalid(format!(
-            "unknown log opt '{unknown}' for json-file log driver"
-        )));
-    }
+    check_options(config, "json-file")?;
     let max_size_bytes = match config.config.get("max-size").map(String::as_str) {
         None | Some("" | "-1") => None,
         Some(text) => Some(parse_size(text).filter(|size| *size > 0).ok_or_else(|| {

@@ -30,10 +30,7 @@ impl Engine {
         seconds: Option<i64>,
     ) -> Result<()> {
         let container = self.containers.find(reference)?;
-        let signal = signal
-            .filter(|signal| !signal.is_empty())
-            .map(parse_signal)
-            .transpose()?;
+        let signal = wished(signal)?;
         let state = container.state();
         if !state.is_running() && state.phase != Phase::Restarting {
             return Err(Error::new(ErrorKind::NotModified, "it does not run"));
@@ -193,10 +190,7 @@ impl Engine {
         seconds: Option<i64>,
     ) -> Result<()> {
         let container = self.containers.find(reference)?;
-        let signal = signal
-            .filter(|signal| !signal.is_empty())
-            .map(parse_signal)
-            .transpose()?;
+        let signal = wished(signal)?;
         let engine = Arc::clone(self);
         let restarted = self.to_the_end(async move {
             let state = container.state();
@@ -282,6 +276,14 @@ impl Engine {
         self.tell_container(container, "unpause", &[]);
         Ok(())
     }
+}
+
+/// The signal a client named; an empty name is none.
+fn wished(signal: Option<&str>) -> Result<Option<i32>> {
+    signal
+        .filter(|signal| !signal.is_empty())
+        .map(parse_signal)
+        .transpose()
 }
 
 /// The signal that asks a container to end; what was accepted at creation and cannot be read is SIGTERM.

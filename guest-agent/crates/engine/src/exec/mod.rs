@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     Engine,
-    containers::{Attachment, container::Container, state::Phase},
+    containers::{Attachment, container::Container, signals::not_running, state::Phase},
     id::{ContainerId, ExecId},
     ports::containers::{AttachRequest, ExecRequest, Exit},
     spec::{self, ExecWish, NamespaceOf, SpecInput},
@@ -147,7 +147,7 @@ impl Engine {
             Phase::Restarting => refuse(format!(
                 "Container {reference} is restarting, wait until the container is running"
             )),
-            _ => refuse(format!("container {} is not running", container.id)),
+            _ => Err(not_running(&container)),
         }
     }
 
@@ -261,12 +261,7 @@ impl Engine {
     ) -> Result<Option<crate::ports::ByteStream>> {
         let record = container.record();
         let config = &exec.config;
-        let shim = container.shim().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Conflict,
-                format!("container {} is not running", container.id),
-            )
-        })?;
+        let shim = container.shim().ok_or_else(|| not_running(container))?;
         let (passwd, group) = futures_util::try_join!(
             self.ports
                 .rootfs

@@ -79,12 +79,7 @@ impl Engine {
         let mut listed = Vec::new();
         for mut image in self.ports.images.list().await? {
             let at = created(&image);
-            let labels = image
-                .config
-                .config()
-                .as_ref()
-                .and_then(|config| config.labels().as_ref())
-                .map(ordered);
+            let labels = labels(&image);
             if before.is_some_and(|before| at >= before)
                 || since.is_some_and(|since| at <= since)
                 || until.is_some_and(|until| at >= until)
@@ -392,12 +387,7 @@ impl Engine {
         let until = until(filters, self.ports.world.now())?;
         let mut pruned = ImagesPruned::default();
         for image in self.ports.images.list().await? {
-            let labels = image
-                .config
-                .config()
-                .as_ref()
-                .and_then(|config| config.labels().as_ref())
-                .map(ordered);
+            let labels = labels(&image);
             let used =
                 self.containers.all().iter().any(|container| {
                     container.record().image.as_ref() == Some(&image.target.digest)
@@ -434,11 +424,13 @@ fn created(image: &Image) -> Timestamp {
         .unwrap_or_default()
 }
 
-fn ordered(labels: &std::collections::HashMap<String, String>) -> BTreeMap<String, String> {
-    labels
+/// Its labels, in order; none: it has no set of them.
+fn labels(image: &Image) -> Option<BTreeMap<String, String>> {
+    let labels = image.config.config().as_ref()?.labels().as_ref()?;
+    let ordered = labels
         .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    Some(ordered.collect())
 }
 
 fn descriptor(target: &Descriptor) -> OciDescriptor {

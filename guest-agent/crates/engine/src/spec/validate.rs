@@ -2,7 +2,7 @@
 //!
 //! Docker: runconfig (decoding), daemon/container.go (settings), daemon/daemon_unix.go (resources, defaults).
 
-mod logging;
+pub(crate) mod logging;
 mod network;
 mod resources;
 

@@ -7,13 +7,13 @@ use errdefs::{Error, ErrorKind, Result};
 
 use crate::{
     Engine,
-    containers::list::{Filters, check_names, labels_fit, values},
+    containers::{
+        list::{Filters, check_names, labels_fit, values},
+        mounts::{ANONYMOUS, hex},
+    },
     ports::volumes::{NewVolume, Volume},
     time::rfc3339,
 };
-
-/// The label of volumes that nobody named.
-const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
 impl Engine {
     /// Makes a volume, or shows the one of that name. Docker API: POST /volumes/create.
@@ -24,7 +24,7 @@ impl Engine {
         let mut labels = wish.labels.unwrap_or_default();
         let name = if wish.name.is_empty() {
             labels.insert(ANONYMOUS.to_owned(), String::new());
-            crate::id::ContainerId::from_random(self.ports.world.random()).to_string()
+            hex(self.ports.world.random())
         } else {
             wish.name
         };

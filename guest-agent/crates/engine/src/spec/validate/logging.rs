@@ -22,6 +22,18 @@ const OPTIONS: [&str; 8] = [
 /// Options of every driver.
 const COMMON: [&str; 2] = ["mode", "max-buffer-size"];
 
+/// Refuses options that json-file does not have; `driver` is named in the text.
+pub(crate) fn check_options(log: &LogConfig, driver: &str) -> Result<()> {
+    let unknown =
+        |name: &&String| !OPTIONS.contains(&name.as_str()) && !COMMON.contains(&name.as_str());
+    match log.config.keys().find(unknown) {
+        Some(name) => Err(invalid(format!(
+            "unknown log opt '{name}' for {driver} log driver"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Names the default driver and checks the options. Docker's `local` becomes json-file, which reads the same in `docker logs`.
 pub(super) fn check(log: &mut LogConfig) -> Result<Option<String>> {
     if log.driver.is_empty() {
@@ -47,14 +59,7 @@ pub(super) fn check(log: &mut LogConfig) -> Result<Option<String>> {
             log.driver
         )));
     }
-    let unknown =
-        |name: &&String| !OPTIONS.contains(&name.as_str()) && !COMMON.contains(&name.as_str());
-    if let Some(name) = log.config.keys().find(unknown) {
-        return Err(invalid(format!(
-            "unknown log opt '{name}' for {} log driver",
-            log.driver
-        )));
-    }
+    check_options(log, &log.driver)?;
     if log.driver == DEFAULT {
         return Ok(None);
     }
