@@ -22,10 +22,21 @@ pub const SYSTEM_PACKAGES: &[&str] = &[
     "ca-certificates",
     "e2fsprogs",
     "libblkid1",
+    "libbsd0",
     "libc6",
     "libcom-err2",
+    "libedit2",
     "libext2fs2t64",
+    "libgmp10",
+    "libjansson4",
+    "libmd0",
+    "libmnl0",
+    "libnftables1",
+    "libnftnl11",
+    "libtinfo6",
     "libuuid1",
+    "libxtables12",
+    "nftables",
 ];
 
 /// The file.

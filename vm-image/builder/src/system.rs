@@ -32,17 +32,27 @@ const APPLETS: &[&str] = &[
     "true", "umount", "uname", "uniq", "uptime", "vi", "wc", "wget", "which", "xargs",
 ];
 
-/// Programs of `e2fsprogs` that init runs on the data disk.
-const DISK_TOOLS: &[&str] = &["mke2fs", "e2fsck", "resize2fs"];
+/// Programs that init runs on the data disk (`e2fsprogs`) and the engine on its network rules (`nftables`).
+const TOOLS: &[&str] = &["mke2fs", "e2fsck", "resize2fs", "nft"];
 
 /// Libraries these need, as the loader looks for them.
 const LIBRARIES: &[&str] = &[
     "libblkid.so.1",
+    "libbsd.so.0",
     "libc.so.6",
     "libcom_err.so.2",
     "libe2p.so.2",
+    "libedit.so.2",
     "libext2fs.so.2",
+    "libgmp.so.10",
+    "libjansson.so.4",
+    "libmd.so.0",
+    "libmnl.so.0",
+    "libnftables.so.1",
+    "libnftnl.so.11",
+    "libtinfo.so.6",
     "libuuid.so.1",
+    "libxtables.so.12",
 ];
 
 /// Puts the system into a tree. `packages` is where they are unpacked, all in one.
@@ -60,7 +70,7 @@ pub fn add(tree: &mut Tree, packages: &Path) -> Result<()> {
     for applet in APPLETS {
         tree.link(&format!("bin/{applet}"), "busybox");
     }
-    for tool in DISK_TOOLS {
+    for tool in TOOLS {
         let path = first(
             packages,
             &[&format!("sbin/{tool}"), &format!("usr/sbin/{tool}")],
