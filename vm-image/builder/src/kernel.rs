@@ -26,6 +26,7 @@ pub const REST: &[&str] = &[
     "virtio_net",
     "virtio_rng",
     "virtio_balloon",
+    "virtiofs",
     "overlay",
     "bridge",
     "br_netfilter",

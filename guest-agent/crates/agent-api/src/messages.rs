@@ -216,7 +216,7 @@ pub struct HostReply {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostAnswer {
-    /// The grant's entry in the share's root, and the rest of the path below it (empty: the entry itself).
+    /// The grant's entry in the share's root (`/run/berth/shares` in the machine), and the rest of the path below it (empty: the entry itself).
     Granted {
         /// Name of the entry.
         entry: String,

@@ -124,6 +124,11 @@ impl MachineHome {
         &self.folder
     }
 
+    /// The home it is in.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Made anew at each start.
     pub fn run_dir(&self) -> PathBuf {
         self.folder.join("run")

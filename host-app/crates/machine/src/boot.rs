@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use machine_api::MachineSpec;
 use tokio::{net::UnixStream, sync::mpsc};
 
-use crate::{disk::DataDisk, guest::Guest};
+use crate::{disk::DataDisk, guest::Guest, shares};
 
 /// How long the kernel may take until init speaks. Emulation on a busy machine is slow; a hang takes for ever.
 const KERNEL_WITHIN: Duration = Duration::from_secs(120);
@@ -92,7 +92,7 @@ fn settings(spec: &MachineSpec, disk: &DataDisk, secret: &str) -> BootSettings {
         disk_identity: disk.identity.clone(),
         format_blank_disk: disk.format_blank,
         daemon_json: spec.daemon_json.clone(),
-        share_tag: None,
+        share_tag: Some(shares::TAG.to_owned()),
         name_servers: Vec::new(),
     }
 }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use agent_api::{HostAnswer, HostCall, HostReply, HostRequest, Service, frame};
 use anyhow::Context;
 use machine_api::VmmState;
+use share_fs::Wish;
 
-use crate::{guest::Guest, ports::Ports, state};
+use crate::{guest::Guest, ports::Ports, shares::Sharing, state};
 
 /// Answers until the machine ends.
-pub(crate) async fn serve(guest: Arc<Guest>) {
+pub(crate) async fn serve(guest: Arc<Guest>, sharing: Arc<Sharing>) {
     let mut ports = Ports::new(Arc::clone(&guest));
     loop {
-        if let Err(error) = session(&guest, &mut ports).await {
+        if let Err(error) = session(&guest, &sharing, &mut ports).await {
             tracing::debug!("host services: {error:#}");
         }
         let mut states = guest.state().watch();
@@ -31,13 +32,13 @@ pub(crate) async fn serve(guest: Arc<Guest>) {
     }
 }
 
-async fn session(guest: &Guest, ports: &mut Ports) -> anyhow::Result<()> {
+async fn session(guest: &Guest, sharing: &Arc<Sharing>, ports: &mut Ports) -> anyhow::Result<()> {
     let mut stream = guest.dial(Service::HostServices).await?;
     while let Some(HostRequest { id, request }) = frame::receive(&mut stream)
         .await
         .context("hear the guest")?
     {
-        let answer = answer(request, ports).await;
+        let answer = answer(request, guest, sharing, ports).await;
         frame::send(&mut stream, &HostReply { id, answer })
             .await
             .context("answer the guest")?;
@@ -45,13 +46,25 @@ async fn session(guest: &Guest, ports: &mut Ports) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn answer(request: HostCall, ports: &mut Ports) -> HostAnswer {
+async fn answer(
+    request: HostCall,
+    guest: &Guest,
+    sharing: &Arc<Sharing>,
+    ports: &mut Ports,
+) -> HostAnswer {
     match request {
-        HostCall::Grant { path, .. } => HostAnswer::Forbidden {
-            message: format!(
-                "{path} cannot be shared: this version of Berth does not share host folders with the machine yet; use a volume"
-            ),
-        },
+        HostCall::Grant {
+            path,
+            read_only,
+            create,
+        } => {
+            let wish = Wish {
+                path: path.into(),
+                read_only,
+                create,
+            };
+            grant(wish, guest, sharing).await
+        }
         HostCall::Reserve {
             protocol,
             address,
@@ -75,5 +88,19 @@ async fn answer(request: HostCall, ports: &mut Ports) -> HostAnswer {
             ports.keep(&reservations);
             HostAnswer::Done
         }
+    }
+}
+
+/// On a thread of its own, since disks are slow.
+async fn grant(wish: Wish, guest: &Guest, sharing: &Arc<Sharing>) -> HostAnswer {
+    let shared = Arc::clone(sharing);
+    match tokio::task::spawn_blocking(move || shared.grant(&wish)).await {
+        Ok(answer) => {
+            guest.state().set_grants(sharing.shown());
+            answer
+        }
+        Err(_) => HostAnswer::Failed {
+            message: "sharing failed on the host; its log says why".to_owned(),
+        },
     }
 }

@@ -5,6 +5,7 @@
 //!  berthd ──────┤ control ── guest (dial) ── vsock ─────────┤── virtqueues ── guest
 //!               │             boot (ready line) ─┘          │
 //!  host ports ──┤ ports ── host_services                    │
+//!               │          shares ──┘                        │
 //!               └─ qemu (child, dies with us) ── disk ──────┘
 //! ```
 //! Each phase of a start has a name, a bound and an error. Once running, the machine needs no berthd.
@@ -16,6 +17,7 @@ mod guest;
 mod host_services;
 mod ports;
 mod qemu;
+mod shares;
 mod state;
 mod vsock;
 
@@ -26,6 +28,7 @@ use disk::DataDisk;
 use guest::Guest;
 use machine_api::{MachineSpec, READY_LINE, VmmState};
 use qemu::{Accelerator, Sockets};
+use shares::Sharing;
 use state::State;
 use tokio::io::AsyncReadExt;
 
@@ -64,9 +67,10 @@ async fn live(spec: MachineSpec) -> anyhow::Result<()> {
     let (requests, inbox) = control::channel();
     let sockets = Sockets::in_folder(&spec.run_dir);
     let vsock = Vsock::serve(&sockets.vsock)?;
+    let sharing = Arc::new(Sharing::serve(&sockets.shares, &spec)?);
     let guest = Arc::new(Guest::new(vsock, Arc::clone(&state))?);
     tokio::spawn(control::serve(listener, Arc::clone(&guest), requests));
-    let end = match machine(&spec, &sockets, accelerator, &guest, inbox).await {
+    let end = match machine(&spec, &sockets, accelerator, &guest, sharing, inbox).await {
         Ok(()) => VmmState::Stopped,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -88,6 +92,7 @@ async fn machine(
     sockets: &Sockets,
     accelerator: Accelerator,
     guest: &Arc<Guest>,
+    sharing: Arc<Sharing>,
     mut inbox: control::Inbox,
 ) -> anyhow::Result<()> {
     let state = guest.state();
@@ -99,7 +104,7 @@ async fn machine(
     let pid = qemu.id().context("QEMU ended at once")?;
     state.enter("kernel");
     let boot = boot::follow(boot_line, spec, disk, Arc::clone(guest));
-    tokio::spawn(host_services::serve(Arc::clone(guest)));
+    tokio::spawn(host_services::serve(Arc::clone(guest), sharing));
     let mut boot = std::pin::pin!(boot);
     let mut booting = true;
     let mut failure = None;

@@ -10,16 +10,20 @@ use anyhow::{Context, bail};
 use machine_api::{Backend, MachineSpec};
 use rustix::process::Signal;
 
+use crate::shares;
+
 /// Disk, console and network of a machine, and where its back ends listen.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) vsock: PathBuf,
+    pub(crate) shares: PathBuf,
 }
 
 impl Sockets {
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
             vsock: folder.join("vsock.sock"),
+            shares: folder.join("shares.sock"),
         }
     }
 }
@@ -132,6 +136,14 @@ fn arguments(spec: &MachineSpec, sockets: &Sockets, accelerator: Accelerator) ->
         &format!("socket,id=vsock,path={}", path(&sockets.vsock)),
         "-device",
         "vhost-user-vsock-pci,chardev=vsock",
+        "-chardev",
+        &format!("socket,id=shares,path={}", path(&sockets.shares)),
+        "-device",
+        &format!(
+            "vhost-user-fs-pci,chardev=shares,tag={},queue-size={}",
+            shares::TAG,
+            shares::QUEUE_SIZE
+        ),
         "-object",
         "rng-random,id=rng,filename=/dev/urandom",
         "-device",

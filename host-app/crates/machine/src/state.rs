@@ -70,6 +70,10 @@ impl State {
         self.status.send_modify(|status| status.ports = ports);
     }
 
+    pub(crate) fn set_grants(&self, grants: Vec<String>) {
+        self.status.send_modify(|status| status.grants = grants);
+    }
+
     /// The phase under way, or the last one.
     pub(crate) fn phase(&self) -> String {
         let status = self.status.borrow();

@@ -60,7 +60,7 @@ struct Arguments {
     /// Socket where the host's services are asked for; none: this is the host.
     #[arg(long)]
     host_services: Option<String>,
-    /// virtio-fs tag of the host's shared folders.
+    /// virtio-fs tag of the host's shared folders, which init has mounted at /run/berth/shares.
     #[arg(long)]
     share_tag: Option<String>,
 }

@@ -124,6 +124,12 @@ async fn boot(machine: &Arc<Machine>, settings: &BootSettings, line: &mut BootLi
     line.enter("data_disk");
     data_disk::mount_data_disk(settings, &machine.children).await?;
     line.done().await;
+    if let Some(tag) = &settings.share_tag
+        && let Err(error) = mounts::shares(tag)
+    {
+        // Containers that mount nothing of the host's do not miss it.
+        tracing::error!("the host's folders cannot be reached: {error:#}");
+    }
     line.enter("engine");
     host_relay::listen(machine.clone())?;
     engine::start(machine, settings)?;

@@ -87,6 +87,20 @@ pub(super) fn rest() -> Result<()> {
     all_controllers()
 }
 
+/// Where the host's grants are, one entry each.
+pub(super) const SHARES: &str = "/run/berth/shares";
+
+/// Mounts what the host shares. Nothing in it may gain rights here or be a device.
+pub(super) fn shares(tag: &str) -> Result<()> {
+    ensure(
+        tag,
+        SHARES,
+        "virtiofs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        c"",
+    )
+}
+
 /// Mounts unless it is mounted; the folder is made.
 fn ensure(source: &str, target: &str, kind: &str, flags: MountFlags, options: &CStr) -> Result<()> {
     make_folder(target)?;

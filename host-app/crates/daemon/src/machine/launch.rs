@@ -117,6 +117,11 @@ pub(super) fn docker_context(socket: &Path) {
 
 fn spec(home: &MachineHome, name: &str, settings: &MachineSettings) -> anyhow::Result<MachineSpec> {
     let assets = Assets::find()?;
+    let mut share_denied = settings.share_denied.clone();
+    // A guest that writes settings or sockets of ours is a guest no more. Who names the folder wants it all the same.
+    if !settings.share_roots.iter().any(|root| root == home.home()) {
+        share_denied.push(home.home().to_owned());
+    }
     Ok(MachineSpec {
         name: name.to_owned(),
         socket: home.socket(),
@@ -129,7 +134,7 @@ fn spec(home: &MachineHome, name: &str, settings: &MachineSettings) -> anyhow::R
         data_disk: home.data_disk(),
         data_disk_bytes: settings.disk_bytes,
         share_roots: settings.share_roots.clone(),
-        share_denied: settings.share_denied.clone(),
+        share_denied,
         daemon_json: settings.daemon_json.clone(),
         backend: settings.backend,
     })
