@@ -15,6 +15,7 @@
 pub mod folder;
 mod grant;
 mod hidden;
+pub mod hostile;
 mod ids;
 mod listing;
 pub mod name;

@@ -1,6 +1,7 @@
 //! FUSE requests in guest memory, answered.
 
 use std::{
+    io::Read as _,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
@@ -18,6 +19,12 @@ use crate::Shares;
 
 /// Guest memory as virtiofsd takes it.
 pub type Memory = GuestMemoryMmap<BitmapMmapRegion>;
+
+/// An answer's header. Linux: include/uapi/linux/fuse.h, struct fuse_out_header.
+const ANSWER_HEADER_BYTES: usize = 16;
+
+/// Requests that have no answer: FUSE_FORGET, FUSE_INTERRUPT, FUSE_BATCH_FORGET.
+const WITHOUT_ANSWER: [u32; 3] = [2, 36, 42];
 
 /// Decodes requests and answers them from [`Shares`]. Many threads may use it, each after [`crate::become_worker`].
 pub struct FuseServer {
@@ -43,7 +50,10 @@ impl FuseServer {
     {
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let reader = Reader::new(memory, chain.clone()).map_err(|error| error.to_string())?;
-            let writer = Writer::new(memory, chain).map_err(|error| error.to_string())?;
+            let writer = Writer::new(memory, chain.clone()).map_err(|error| error.to_string())?;
+            if writer.available_bytes() < ANSWER_HEADER_BYTES {
+                check_without_room(memory, chain)?;
+            }
             self.server
                 .handle_message(reader, writer, None::<&mut ()>)
                 .map_err(|error| error.to_string())
@@ -70,5 +80,24 @@ impl FuseServer {
                 "the guest sent what is no FUSE request; further ones are not logged"
             );
         }
+    }
+}
+
+/// virtiofsd takes it for granted that there is room for the header of an answer where there is an answer.
+fn check_without_room<M>(memory: &Memory, chain: DescriptorChain<M>) -> Result<(), String>
+where
+    M: Deref,
+    M::Target: GuestMemory + Sized,
+{
+    let mut reader = Reader::new(memory, chain).map_err(|error| error.to_string())?;
+    let mut start = [0; 8];
+    reader
+        .read_exact(&mut start)
+        .map_err(|error| error.to_string())?;
+    let [.., a, b, c, d] = start;
+    if WITHOUT_ANSWER.contains(&u32::from_le_bytes([a, b, c, d])) {
+        Ok(())
+    } else {
+        Err("no room for an answer".to_owned())
     }
 }

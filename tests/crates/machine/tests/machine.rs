@@ -407,3 +407,180 @@ fn wait_until_it_reads(pid: u32) -> Result<()> {
     }
     anyhow::bail!("the client did not ask")
 }
+
+/// A folder of the host's, as berth's user has it, with the program that asks for it from inside.
+struct Shared {
+    folder: tempfile::TempDir,
+}
+
+impl Shared {
+    fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("berth-share.").tempdir()?;
+        for path in ["site/sub", "keys"] {
+            std::fs::create_dir_all(folder.path().join(path))?;
+        }
+        for path in ["site/hello", "keys/id", "one"] {
+            std::fs::write(folder.path().join(path), path)?;
+        }
+        let shared = Self { folder };
+        if rustix::process::geteuid().is_root() {
+            for path in [
+                "",
+                "site",
+                "site/sub",
+                "keys",
+                "site/hello",
+                "keys/id",
+                "one",
+            ] {
+                std::os::unix::fs::chown(shared.path(path), Some(NOBODY), Some(NOBODY))?;
+            }
+        }
+        Ok(shared)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// Puts the asking program into the guest.
+    fn bring_program(&self, berth: &Berth) -> Result<()> {
+        let program = self.folder.path().join("ask_host");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/ask_host.rs");
+        let built = Command::new("rustc")
+            .args(["--edition", "2024", "-C", "target-feature=+crt-static"])
+            .args(["-C", "strip=symbols", "-O", "-o"])
+            .args([&program, &source])
+            .output()
+            .context("run rustc")?;
+        ensure!(built.status.success(), "{built:?}");
+        let mut child = berth
+            .command(&["shell", "sh", "-c", "cat >/tmp/ask && chmod 755 /tmp/ask"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()?;
+        child
+            .stdin
+            .take()
+            .context("a pipe")?
+            .write_all(&std::fs::read(program)?)?;
+        ensure!(child.wait()?.success());
+        Ok(())
+    }
+
+    /// Asks for a grant from inside the guest.
+    fn ask(&self, berth: &Berth, path: &Path, read_only: bool, create: bool) -> Result<Value> {
+        let call = serde_json::json!({ "path": path, "read_only": read_only, "create": create });
+        let request = serde_json::json!({ "id": 7, "request": { "grant": call } }).to_string();
+        let reply: Value = serde_json::from_str(&berth.ok(&["shell", "/tmp/ask", &request])?)?;
+        ensure!(reply["id"] == 7, "{reply}");
+        Ok(reply["answer"].clone())
+    }
+
+    /// The path inside the machine of a grant that is given.
+    fn grant(&self, berth: &Berth, path: &str, read_only: bool) -> Result<String> {
+        let answer = self.ask(berth, &self.path(path), read_only, false)?;
+        let granted = &answer["granted"];
+        let (entry, rest) = (granted["entry"].as_str(), granted["rest"].as_str());
+        let (entry, rest) = entry.zip(rest).with_context(|| answer.to_string())?;
+        Ok(format!("/run/berth/shares/{entry}/{rest}"))
+    }
+}
+
+#[test]
+fn a_folder_of_the_host_is_read_and_written_in_the_machine() -> Result<()> {
+    need_machine!();
+    let shared = Shared::new()?;
+    let root = shared.folder.path().display();
+    let settings = format!("{SMALL}share_roots = [\"{root}\"]\nshare_denied = [\"{root}/keys\"]\n");
+    let berth = Berth::new(&settings)?;
+    berth.ok(&["start"])?;
+    let sh = |script: &str| berth.ok(&["shell", "sh", "-c", script]);
+    ensure!(sh("ls /run/berth/shares")?.is_empty(), "shared unasked");
+    shared.bring_program(&berth)?;
+
+    // Both ways, at once.
+    let site = shared.grant(&berth, "site", false)?;
+    ensure!(sh(&format!("cat {site}/hello"))? == "site/hello");
+    sh(&format!(
+        "cd {site} && echo guest >new && mkdir d && ln -s new d/link && mv new moved"
+    ))?;
+    ensure!(std::fs::read_to_string(shared.path("site/moved"))? == "guest\n");
+    ensure!(std::fs::read_link(shared.path("site/d/link"))? == Path::new("new"));
+    std::fs::write(shared.path("site/later"), "host")?;
+    ensure!(sh(&format!("cat {site}/later"))? == "host");
+    let megabytes = sh(&format!(
+        "dd if=/dev/zero of={site}/big bs=1M count=8 2>/dev/null && wc -c <{site}/big"
+    ))?;
+    ensure!(megabytes.trim() == "8388608", "{megabytes}");
+    ensure!(std::fs::metadata(shared.path("site/big"))?.len() == 8 << 20);
+
+    // All the guest's users are one user of the host, who is root inside; each grant is a device of its own.
+    sh(&format!(
+        "cd {site} && touch by-root && chown 1234:1234 by-root"
+    ))?;
+    let owner =
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(shared.path("site/by-root"))?);
+    let expected = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(berth.path())?);
+    ensure!(owner == expected, "made by {owner}");
+    ensure!(sh(&format!("stat -c %u:%g {site}/by-root"))? == "0:0\n");
+
+    // The same wish is the same grant; read-only is kept by the host.
+    ensure!(shared.grant(&berth, "site", false)? == site);
+    let read_only = shared.grant(&berth, "site", true)?;
+    ensure!(read_only != site);
+    ensure!(sh(&format!("cat {read_only}/moved"))? == "guest\n");
+    let refused = berth.run(&["shell", "sh", "-c", &format!("echo x >{read_only}/y")])?;
+    ensure!(
+        !refused.status.success() && !shared.path("site/y").exists(),
+        "{refused:?}"
+    );
+    let devices = sh(&format!("stat -c %d {site} {read_only}"))?;
+    let devices: Vec<&str> = devices.lines().collect();
+    ensure!(
+        devices.len() == 2 && devices[0] != devices[1],
+        "{devices:?}"
+    );
+
+    // One file alone; a denied folder not at all, however it is asked for.
+    let one = shared.grant(&berth, "one", true)?;
+    ensure!(sh(&format!("cat {one}"))? == "one");
+    ensure!(sh(&format!("ls -A {}", one.trim_end_matches("/one")))? == "one\n");
+    let whole = shared.grant(&berth, "", false)?;
+    let listed = sh(&format!("ls -A {whole}"))?;
+    ensure!(
+        listed.contains("site") && !listed.contains("keys"),
+        "{listed}"
+    );
+    ensure!(
+        !berth
+            .run(&["shell", "cat", &format!("{whole}/keys/id")])?
+            .status
+            .success()
+    );
+    for (path, word) in [
+        (shared.path("keys"), "share_roots in settings.toml"),
+        (PathBuf::from("/etc"), "share_roots in settings.toml"),
+    ] {
+        let answer = shared.ask(&berth, &path, true, true)?;
+        let message = answer["forbidden"]["message"].as_str().unwrap_or_default();
+        ensure!(message.contains(word), "{answer}");
+    }
+
+    // What is missing is said in Docker's words, or made as the user.
+    let missing = shared.path("site/none");
+    let answer = shared.ask(&berth, &missing, false, false)?;
+    let words = format!(
+        "invalid mount config for type \"bind\": bind source path does not exist: {}",
+        missing.display()
+    );
+    ensure!(answer["missing"]["message"] == words.as_str(), "{answer}");
+    shared.ask(&berth, &missing, false, true)?;
+    ensure!(missing.is_dir());
+
+    let status = berth.status()?;
+    println!("shares: {status}");
+    // Berth's own folder is not for its guests.
+    let answer = shared.ask(&berth, berth.path(), true, false)?;
+    ensure!(answer["forbidden"].is_object(), "{answer}");
+    Ok(())
+}
