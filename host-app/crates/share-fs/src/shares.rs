@@ -297,6 +297,14 @@ fn root_attributes() -> Attr {
     }
 }
 
+/// Offsets are signed on the host, and virtiofsd takes it for granted that they fit.
+fn check_range(offset: u64, size: u32) -> io::Result<()> {
+    match offset.checked_add(u64::from(size)) {
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
+        _ => Err(errno(libc::EINVAL)),
+    }
+}
+
 fn unsupported<T>() -> io::Result<T> {
     Err(errno(libc::ENOSYS))
 }
@@ -585,6 +593,7 @@ impl FileSystem for Shares {
     ) -> io::Result<usize> {
         let (grant, inode) = self.at(inode)?;
         let handle = own_handle(&grant, handle)?;
+        check_range(offset, size)?;
         on!(grant, fs => fs.read(ctx, inode, handle, w, size, offset, lock_owner, flags))
     }
 
@@ -603,6 +612,7 @@ impl FileSystem for Shares {
     ) -> io::Result<usize> {
         let (grant, inode) = self.at(inode)?;
         let handle = own_handle(&grant, handle)?;
+        check_range(offset, size)?;
         on!(grant, fs => {
             fs.write(ctx, inode, handle, r, size, offset, lock_owner, delayed_write, kill_priv, flags)
         })

@@ -803,6 +803,44 @@ fn pipes_are_shown_and_never_opened_and_devices_never_made() {
 }
 
 #[test]
+fn offsets_beyond_what_the_host_knows_are_refused() {
+    let host = Host::new();
+    let site = host.open("home/u/site", false);
+    let (file, handle) = host
+        .create(root_user(), site, &name("file"), libc::O_RDWR)
+        .expect("made");
+    let shares = &host.shares;
+    for offset in [u64::MAX, 1 << 63, (1 << 63) - 1] {
+        let mut text = Bytes(Vec::new());
+        let read = shares.read(
+            root_user(),
+            file.inode,
+            handle,
+            &mut text,
+            5,
+            offset,
+            None,
+            0,
+        );
+        assert_eq!(code(read), libc::EINVAL, "{offset:#x}");
+        let text = Bytes(b"guest".to_vec());
+        let write = shares.write(
+            root_user(),
+            file.inode,
+            handle,
+            text,
+            5,
+            offset,
+            None,
+            false,
+            false,
+            0,
+        );
+        assert_eq!(code(write), libc::EINVAL, "{offset:#x}");
+    }
+}
+
+#[test]
 fn set_id_bits_do_not_reach_the_host() {
     let host = Host::new();
     let site = host.open("home/u/site", false);
