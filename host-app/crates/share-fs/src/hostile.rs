@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
 };
 
 use virtio_bindings::bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
@@ -122,12 +123,20 @@ impl Driver {
 /// Feeds bytes as requests, one after the other, to a server that shares folders which are made in an empty folder: one to write to with a
 /// hidden folder in it, one to read, one file.
 ///
+/// This tries to leave the share, and where a guard is broken it will. So it runs on a thread of its own whose root is the folder, which takes
+/// root; without root it is only kept from what the user may not change, and should be run as a user who has nothing to lose.
+///
 /// # Errors
-/// When the folders cannot be made.
+/// When the folders cannot be made, or root cannot be confined.
 ///
 /// # Panics
 /// When anything changed that was not shared for writing: that is what it is for.
 pub fn feed(folder: &Path, requests: &[u8]) -> io::Result<()> {
+    let fed = thread::scope(|scope| scope.spawn(|| feed_here(folder, requests)).join());
+    fed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn feed_here(folder: &Path, requests: &[u8]) -> io::Result<()> {
     become_worker()?;
     let root = folder.canonicalize()?;
     for path in ["written/hidden", "written/in", "read", "outside"] {
@@ -152,9 +161,32 @@ pub fn feed(folder: &Path, requests: &[u8]) -> io::Result<()> {
         };
         shares.grant(&policy, &wish).map_err(io::Error::other)?;
     }
-    let before = guarded(&root)?;
     let (server, mut driver) = (FuseServer::new(shares), Driver::new()?);
     driver.ask(&server, &INIT, ROOM_BYTES)?;
+    // Nothing hostile has been sent yet.
+    let root = confine(root)?;
+    let before = guarded(&root)?;
+    feed_all(&server, &mut driver, requests)?;
+    assert_eq!(
+        guarded(&root)?,
+        before,
+        "a guest changed what is not its own"
+    );
+    fs::remove_dir_all(root.join("written"))
+}
+
+/// Makes the folder the root of this thread where that can be done, and says where the folder is from now on.
+fn confine(root: PathBuf) -> io::Result<PathBuf> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(root);
+    }
+    // The thread's root is its own: see `become_worker`.
+    rustix::process::chroot(&root)?;
+    rustix::process::chdir("/")?;
+    Ok(PathBuf::from("/"))
+}
+
+fn feed_all(server: &FuseServer, driver: &mut Driver, requests: &[u8]) -> io::Result<()> {
     let mut rest = requests;
     for _ in 0..MAX_REQUESTS {
         let Some((&[length_low, length_high, room_low, room_high], after)) =
@@ -172,14 +204,9 @@ pub fn feed(folder: &Path, requests: &[u8]) -> io::Result<()> {
         if opcode.is_some_and(|opcode| LEFT_OUT.contains(&opcode)) {
             continue;
         }
-        driver.ask(&server, request, u32::from(room))?;
+        driver.ask(server, request, u32::from(room))?;
     }
-    assert_eq!(
-        guarded(&root)?,
-        before,
-        "a guest changed what is not its own"
-    );
-    fs::remove_dir_all(root.join("written"))
+    Ok(())
 }
 
 /// Everything but what the guest may change.
@@ -198,4 +225,41 @@ fn guarded(root: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
     }
     all.sort();
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fed_as_root_sees_nothing_of_the_host() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can be confined");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let outside = folder.path().join("outside");
+        let inside = folder.path().join("inside");
+        for path in [&outside, &inside] {
+            fs::create_dir(path).expect("made");
+        }
+        let seen = thread::scope(|scope| {
+            let confined = || {
+                become_worker()?;
+                confine(inside.clone())?;
+                Ok::<_, io::Error>([
+                    outside.exists(),
+                    Path::new("../outside").exists(),
+                    Path::new("/proc").exists(),
+                ])
+            };
+            scope
+                .spawn(confined)
+                .join()
+                .expect("no panic")
+                .expect("confined")
+        });
+        assert_eq!(seen, [false; 3]);
+        assert!(outside.exists(), "the other threads' root is theirs");
+    }
 }

@@ -18,13 +18,13 @@ use virtiofsd::{
     soft_idmap::{GuestGid, GuestUid, Id},
 };
 
-/// Names that are more than one entry's name.
+/// Names that are more than one entry's name. None is the name of anything real, and the relative ones stay in the test's own folder: where a
+/// guard is broken these requests do what they say, and tests may run as root.
 const HOSTILE: &[&str] = &[
     "",
     ".",
     "..",
-    "/",
-    "/etc",
+    "/berth-absent/x",
     "../x",
     "a/b",
     "a/../../x",
@@ -521,7 +521,7 @@ fn links_out_of_a_share_are_shown_and_never_followed() {
     shares
         .symlink(
             root_user(),
-            &name("../../etc/passwd"),
+            &name("../../outside"),
             site,
             &name("l"),
             Extensions::default(),
