@@ -5,7 +5,7 @@
 //! | `docker-init` | the first process of a container whose user asked for one; bound into it |
 //! | `engine` | the Docker-compatible engine |
 //! | `spawner` | the process that containers' shims are forked from |
-//! | `init` (or PID 1) | the machine's first process: mounts, network, data disk, vsock, runs `engine` |
+//! | `init` (or PID 1 by this name) | the machine's first process: mounts, network, data disk, vsock, runs `engine` |
 //!
 //! Each face is a module with one `main`; this file only picks.
 
@@ -29,7 +29,9 @@ fn main() -> ExitCode {
         // The name first: what follows is the container's program, whatever it is called.
         (Some("docker-init"), _) => runtime::init(std::env::args_os().skip(1)),
         (_, Some("docker-init")) => runtime::init(arguments),
-        (Some("init"), _) | (_, Some("init")) => init::main(),
+        // In a machine this file is called `init` whatever it is run for.
+        (Some("init"), _) if rustix::process::getpid().is_init() => init::main(),
+        (_, Some("init")) => init::main(),
         (_, Some("spawner")) => match shim::spawner::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
