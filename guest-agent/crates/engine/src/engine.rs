@@ -66,6 +66,8 @@ pub struct Settings {
     pub kernel: String,
     /// Id of the engine, for `info`.
     pub id: String,
+    /// What `host-gateway` stands for; none: the gateway of the container's network.
+    pub host_gateway: Option<std::net::IpAddr>,
 }
 
 /// The engine. Shared by everything that calls it; its operations run to their end whether the caller waits or not.

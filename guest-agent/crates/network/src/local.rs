@@ -518,15 +518,22 @@ impl Inner {
             };
             state.sandboxes.iter().filter_map(connected).collect()
         };
+        let mut kept = Vec::new();
         for (container, mut record) in all {
             if !running.contains(&container) || !namespace::is_pinned(&record.path) {
                 self.disconnect(&container).await;
                 continue;
             }
             self.publisher.reserve_again(&mut record.published).await;
+            kept.extend(record.published.iter().filter_map(|one| one.reservation));
+            // Its container may have ended, and been disconnected, meanwhile.
             let mut state = self.state();
-            state.sandboxes.insert(container, Entry::Connected(record));
+            match state.sandboxes.get_mut(&container) {
+                Some(entry @ Entry::Connected(_)) => *entry = Entry::Connected(record),
+                _ => tracing::debug!(%container, "disconnected while its ports were taken again"),
+            }
         }
+        self.publisher.host.keep(&kept).await;
     }
 }
 

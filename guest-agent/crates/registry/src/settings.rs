@@ -1,6 +1,6 @@
 //! What can be set.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -15,6 +15,9 @@ pub struct Settings {
     pub hosts: PathBuf,
     /// Whom to ask for names.
     pub resolv_conf: PathBuf,
+    /// In a machine: where the host's loopback is reached. A registry on `localhost` is looked for here first and there then, since a user
+    /// of the host means the host.
+    pub host_loopback: Option<IpAddr>,
     /// Who we say we are.
     pub user_agent: String,
     /// How long things may take.
@@ -53,6 +56,7 @@ impl Default for Settings {
             certificates: "/etc/docker/certs.d".into(),
             hosts: "/etc/hosts".into(),
             resolv_conf: "/etc/resolv.conf".into(),
+            host_loopback: None,
             user_agent: concat!("berth/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
         }

@@ -8,6 +8,10 @@ use std::{
 };
 
 use agent_api::Service;
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, socket_with,
+    sockopt::{set_ipv6_v6only, set_socket_reuseaddr},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::AbortHandle,
@@ -18,10 +22,23 @@ use crate::guest::Guest;
 /// Most ports at a time; a guest that wants more is broken.
 const MAX_RESERVATIONS: usize = 8192;
 
+/// Connections the kernel takes before we do.
+const BACKLOG: i32 = 1024;
+
 /// Bytes moved at a time in each direction of a connection.
 const SPLICE_BYTES: usize = 64 << 10;
 
+/// What a reservation is for: an engine that was started again asks for the same once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key {
+    protocol: String,
+    address: IpAddr,
+    port: u16,
+    target: SocketAddr,
+}
+
 struct Reservation {
+    key: Key,
     shown: String,
     task: AbortHandle,
 }
@@ -65,9 +82,23 @@ impl Ports {
         if self.held.len() >= MAX_RESERVATIONS {
             return Err(refused(*ports.start(), "too many published ports"));
         }
+        let same = self.held.iter().find(|(_, held)| {
+            let Key { port, .. } = held.key;
+            ports.contains(&port)
+                && held.key
+                    == Key {
+                        protocol: protocol.to_owned(),
+                        address,
+                        port,
+                        target,
+                    }
+        });
+        if let Some((&id, held)) = same {
+            return Ok((id, held.key.port));
+        }
         let mut last = refused(*ports.start(), "no port in the range");
         for port in ports {
-            match TcpListener::bind(SocketAddr::new(address, port)).await {
+            match listen(SocketAddr::new(address, port)) {
                 Ok(listener) => {
                     let bound = listener
                         .local_addr()
@@ -79,6 +110,12 @@ impl Ports {
                     self.held.insert(
                         id,
                         Reservation {
+                            key: Key {
+                                protocol: protocol.to_owned(),
+                                address,
+                                port: bound.port(),
+                                target,
+                            },
                             shown: format!("{bound}/{protocol}"),
                             task,
                         },
@@ -116,6 +153,24 @@ impl Ports {
             .state()
             .set_ports(self.held.values().map(|held| held.shown.clone()).collect());
     }
+}
+
+/// IPv6 alone where it is IPv6: Docker publishes both families, each at an address of its own.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Docker's word for the commonest reason, the system's for others.

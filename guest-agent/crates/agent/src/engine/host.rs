@@ -123,4 +123,11 @@ impl Host for MachineHost {
             tracing::warn!(reservation, %error, "give a host port back");
         }
     }
+
+    async fn keep(&self, reservations: &[u64]) {
+        let reservations = reservations.to_vec();
+        if let Err(error) = self.ask(HostCall::Keep { reservations }).await {
+            tracing::warn!(%error, "give back the host ports of an earlier engine");
+        }
+    }
 }

@@ -38,6 +38,9 @@ use volumes::LocalVolumes;
 
 use self::{host::MachineHost, machine::ThisMachine, world::RealWorld};
 
+/// Where the machine reaches the host's loopback: the gateway of its user-mode network.
+const HOST_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 2, 2);
+
 /// Mount of the unified cgroup hierarchy.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
@@ -113,6 +116,8 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
         Some(address) => Arc::new(MachineHost::new(address)),
         None => Arc::new(NativeHost::new()),
     };
+    let in_machine = arguments.host_services.is_some();
+    let host_address = in_machine.then_some(HOST_ADDRESS.into());
     let networks = Local::open(network::Options::new(
         root.join("network"),
         run.join("network"),
@@ -128,7 +133,10 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
         store: Arc::new(StateDb::open(root)?),
         images: images.clone(),
         rootfs: images,
-        registry: Arc::new(RegistryClient::new(&registry::Settings::default())?),
+        registry: Arc::new(RegistryClient::new(&registry::Settings {
+            host_loopback: host_address,
+            ..registry::Settings::default()
+        })?),
         shims: Arc::new(shims),
         logs: Arc::new(LocalLogs),
         networks,
@@ -144,6 +152,7 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
         version: version.version.clone(),
         kernel: version.kernel_version.clone(),
         id: identity(root)?,
+        host_gateway: host_address,
     };
     Ok(Engine::new(ports, settings))
 }

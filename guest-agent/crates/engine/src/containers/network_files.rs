@@ -14,7 +14,12 @@ pub(crate) fn host_name(record: &ContainerRecord) -> String {
 }
 
 /// `/etc/hosts`: the machine itself, what the user added, then the container's own addresses.
-pub(crate) fn hosts(record: &ContainerRecord, sandbox: Option<&Sandbox>, ipv6: bool) -> String {
+pub(crate) fn hosts(
+    record: &ContainerRecord,
+    sandbox: Option<&Sandbox>,
+    ipv6: bool,
+    host_gateway: Option<IpAddr>,
+) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n");
     if ipv6 {
         text.push_str("::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
@@ -33,9 +38,12 @@ pub(crate) fn hosts(record: &ContainerRecord, sandbox: Option<&Sandbox>, ipv6: b
         };
         let address = address.trim_start_matches('[').trim_end_matches(']');
         let address = if address == "host-gateway" {
-            gateway.unwrap_or("127.0.0.1")
+            match host_gateway {
+                Some(host) => host.to_string(),
+                None => gateway.unwrap_or("127.0.0.1").to_owned(),
+            }
         } else {
-            address
+            address.to_owned()
         };
         let _ = writeln!(text, "{address}\t{name}");
     }
@@ -166,7 +174,7 @@ mod tests {
             ports: Default::default(),
             dns: vec![],
         };
-        let text = hosts(&record, Some(&sandbox), false);
+        let text = hosts(&record, Some(&sandbox), false, None);
         assert_eq!(
             text,
             "127.0.0.1\tlocalhost\n192.0.2.2\tpeer\n2001:db8::1\tsix\n172.17.0.2\tme\n"

@@ -294,7 +294,12 @@ impl Engine {
         let own = !matches!(network, NamespaceOf::Host);
         let resolv_conf =
             network_files::resolv_conf(record, &self.ports.world.resolv_conf(), servers, own);
-        let hosts = network_files::hosts(record, sandbox, !own || has_ipv6(sandbox));
+        let hosts = network_files::hosts(
+            record,
+            sandbox,
+            !own || has_ipv6(sandbox),
+            self.settings.host_gateway,
+        );
         let store = &self.ports.store;
         let (resolv_conf, host_name, hosts) = futures_util::try_join!(
             store.write_file(&record.id, "resolv.conf", resolv_conf.as_bytes()),

@@ -58,4 +58,9 @@ pub trait Host: Send + Sync {
 
     /// Gives a port back. Idempotent.
     async fn release(&self, reservation: u64);
+
+    /// Gives back what an earlier engine had reserved, all but these. A host that forgets with the process has nothing to do.
+    async fn keep(&self, reservations: &[u64]) {
+        let _ = reservations;
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -116,6 +116,7 @@ struct Inner {
     trust: Arc<Trust>,
     insecure: Arc<Insecure>,
     plain: Arc<PlainHosts>,
+    host_loopback: Option<IpAddr>,
     timeouts: Timeouts,
 }
 
@@ -133,6 +134,7 @@ impl Connector {
             )),
             insecure,
             plain,
+            host_loopback: settings.host_loopback,
             timeouts: settings.timeouts,
         }))
     }
@@ -212,7 +214,10 @@ impl Inner {
             .await
             .map_err(ConnectError::Lookup)?;
         let mut first = None;
-        for address in addresses.into_iter().take(MAX_ADDRESSES) {
+        let on_the_host = self
+            .host_loopback
+            .filter(|_| addresses.iter().any(IpAddr::is_loopback));
+        for address in addresses.into_iter().take(MAX_ADDRESSES).chain(on_the_host) {
             let address = SocketAddr::new(address, port);
             let tried = timeout(self.timeouts.connect, TcpStream::connect(address)).await;
             let cause = match tried {
