@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -21,6 +22,7 @@ pub struct Docker {
     host: String,
     config: PathBuf,
     within: Duration,
+    user: Option<u32>,
 }
 
 /// What a command left.
@@ -60,6 +62,7 @@ impl Docker {
             host,
             config,
             within: COMMAND_WITHIN,
+            user: None,
         })
     }
 
@@ -70,6 +73,17 @@ impl Docker {
         self
     }
 
+    /// The same CLI run by an ordinary user, to whom its settings are given.
+    ///
+    /// # Errors
+    /// When this is not root.
+    pub fn as_user(mut self, user: u32) -> anyhow::Result<Self> {
+        std::os::unix::fs::chown(&self.config, Some(user), Some(user))
+            .context("give the CLI's folder away")?;
+        self.user = Some(user);
+        Ok(self)
+    }
+
     /// A command of the CLI, not yet run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
@@ -78,6 +92,9 @@ impl Docker {
             .env("DOCKER_HOST", &self.host)
             .env("DOCKER_CONFIG", &self.config);
         command.env_remove("DOCKER_CONTEXT");
+        if let Some(user) = self.user {
+            command.uid(user).gid(user).current_dir("/");
+        }
         command
     }
 

@@ -203,16 +203,8 @@ async fn begin(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Eng
 
 async fn serve(arguments: &Arguments) -> Result<()> {
     let version = version();
-    let api = Api::new(version.clone());
-    let api = Arc::new(match begin(arguments, &version).await {
-        Ok(engine) => api.with_engine(engine),
-        // In a machine the API stays: the host learns from it that the machine is up, and the log says what is wrong.
-        Err(error) if arguments.host_services.is_some() => {
-            tracing::error!("no containers can be run: {error:#}");
-            api
-        }
-        Err(error) => return Err(error),
-    });
+    let engine = begin(arguments, &version).await?;
+    let api = Arc::new(Api::new(version).with_engine(engine));
     let (stop, stopped) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
     for address in &arguments.listen {
