@@ -1,6 +1,14 @@
 //! The engine: its ports, what it knows, and what happens in it.
 
-use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use docker_api::{EventActor, EventMessage};
 use errdefs::{Error, ErrorKind, Result};
@@ -77,6 +85,8 @@ pub struct Engine {
     pub(crate) events: EventBus,
     pub(crate) containers: Index,
     pub(crate) execs: Execs,
+    /// The machine is going down: what stops now was not stopped by its user, and nothing starts any more.
+    pub(crate) going_down: AtomicBool,
     /// Held for reading while a container takes volumes into use, for writing while one is removed.
     pub(crate) volumes_in_use: RwLock<()>,
     /// Held for reading while a container takes an image into use, for writing while one is removed.
@@ -98,6 +108,7 @@ impl Engine {
             events: EventBus::default(),
             containers: Index::default(),
             execs: Execs::default(),
+            going_down: AtomicBool::default(),
             volumes_in_use: RwLock::default(),
             images_in_use: RwLock::default(),
         })
@@ -106,6 +117,10 @@ impl Engine {
     /// What happens from now on, and what happened of late.
     pub fn events(&self) -> &EventBus {
         &self.events
+    }
+
+    pub(crate) fn is_going_down(&self) -> bool {
+        self.going_down.load(Ordering::Acquire)
     }
 
     /// Runs an operation to its end even when its caller leaves.

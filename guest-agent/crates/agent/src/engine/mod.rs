@@ -204,7 +204,7 @@ async fn begin(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Eng
 async fn serve(arguments: &Arguments) -> Result<()> {
     let version = version();
     let engine = begin(arguments, &version).await?;
-    let api = Arc::new(Api::new(version).with_engine(engine));
+    let api = Arc::new(Api::new(version).with_engine(Arc::clone(&engine)));
     let (stop, stopped) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
     for address in &arguments.listen {
@@ -219,6 +219,10 @@ async fn serve(arguments: &Arguments) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for SIGINT")?,
+    }
+    // Natively containers go on without us; a machine's end is theirs, and they are asked first.
+    if arguments.host_services.is_some() {
+        engine.power_down().await;
     }
     stop.send_replace(true);
     while servers.join_next().await.is_some() {}

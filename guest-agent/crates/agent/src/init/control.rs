@@ -14,11 +14,11 @@ use rustix::{
     system::RebootCommand,
     time::{ClockId, Timespec, clock_settime},
 };
-use tokio::{io::AsyncReadExt, net::UnixStream, task::JoinSet, time::timeout};
+use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 
-use super::{Machine, data_disk, docker, engine, sys};
+use super::{Machine, data_disk, sys};
 
-/// How long the engine may take to end.
+/// How long the engine may take to end beside the time its containers have.
 const ENGINE_TIME: Duration = Duration::from_secs(10);
 
 /// How long killed processes may take to be gone.
@@ -93,33 +93,11 @@ fn memory_field(memory: &str, name: &str) -> u64 {
         .map_or(0, |kibibytes| kibibytes * 1024)
 }
 
-/// Containers first, each by its own stop signal; then the engine; then the disk.
+/// The engine stops the containers, each by its own stop signal, and ends; then the disk.
 async fn wind_down(machine: &Machine, bound: Duration) {
     tracing::info!("powering off");
-    if machine.engine.is_ready() && timeout(bound, stop_containers()).await.is_err() {
-        tracing::warn!("not all containers stopped in time");
-    }
-    machine.engine.stop(ENGINE_TIME).await;
+    machine.engine.stop(bound + ENGINE_TIME).await;
     rustix::fs::sync();
-}
-
-async fn stop_containers() {
-    let running = match docker::running(engine::SOCKET).await {
-        Ok(running) => running,
-        Err(error) => {
-            tracing::warn!("containers cannot be stopped: {error:#}");
-            return;
-        }
-    };
-    let mut stopping = JoinSet::new();
-    for container in running {
-        stopping.spawn(async move {
-            if let Err(error) = docker::stop(engine::SOCKET, &container.id).await {
-                tracing::warn!(container = container.id, "not stopped: {error:#}");
-            }
-        });
-    }
-    stopping.join_all().await;
 }
 
 /// Ends every other process, leaves the disk clean, and the machine with it.

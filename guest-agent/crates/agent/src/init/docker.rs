@@ -1,4 +1,4 @@
-//! The little of the Docker API that init itself uses: whether the engine answers, and stopping containers before power-off.
+//! The little of the Docker API that init itself uses: whether the engine answers.
 
 use std::path::Path;
 
@@ -7,19 +7,10 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Method, Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustix::fs::inotify;
-use serde::Deserialize;
 use tokio::{io::Interest, net::UnixStream};
 
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
-
-/// A container in a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Listed {
-    /// Its ID.
-    #[serde(rename = "Id")]
-    pub(super) id: String,
-}
 
 /// Waits until `GET /_ping` is answered. Nothing is polled: what happens in the socket's folder says when to try again.
 pub(super) async fn wait_until_it_answers(socket: &str) -> Result<()> {
@@ -45,19 +36,6 @@ pub(super) async fn wait_until_it_answers(socket: &str) -> Result<()> {
             .await
             .context("read the watcher")?;
     }
-}
-
-/// The running containers.
-pub(super) async fn running(socket: &str) -> Result<Vec<Listed>> {
-    let answer = ask(socket, Method::GET, "/containers/json").await?;
-    serde_json::from_slice(&answer).context("read the list of containers")
-}
-
-/// Stops one by its own stop signal and time.
-pub(super) async fn stop(socket: &str, id: &str) -> Result<()> {
-    ask(socket, Method::POST, &format!("/containers/{id}/stop"))
-        .await
-        .map(drop)
 }
 
 async fn ask(socket: &str, method: Method, path: &str) -> Result<Bytes> {

@@ -59,8 +59,10 @@ impl Engine {
         self.execs.forget_container(&container.id);
         let started = container.state().started;
         let ran = Duration::from_nanos(u64::try_from(exit.at.0 - started.0).unwrap_or(0));
+        let stays = !self.is_going_down();
         let restarting = container.change(|life| {
-            let again = !life.removing
+            let again = stays
+                && !life.removing
                 && !life.state.stopped_by_user
                 && starts_again(&record.host.restart_policy, exit.code, life.state.restarts);
             life.state.end(exit, again);
@@ -106,7 +108,7 @@ impl Engine {
         if life.state.phase != super::state::Phase::Restarting || life.removing {
             return;
         }
-        if life.state.stopped_by_user {
+        if life.state.stopped_by_user || self.is_going_down() {
             container.change(|life| {
                 life.state.phase = super::state::Phase::Exited;
                 life.ends += 1;

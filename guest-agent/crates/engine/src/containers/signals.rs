@@ -1,6 +1,9 @@
 //! Stop, kill, restart, pause and unpause.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use errdefs::{Classify, Error, ErrorKind, Result};
 
@@ -45,6 +48,22 @@ impl Engine {
         .await
     }
 
+    /// Stops every container by its own signal and time, for a machine that is switched off: those that want to run for ever start again
+    /// with it. From now on nothing starts.
+    pub async fn power_down(self: &Arc<Self>) {
+        self.going_down.store(true, Ordering::Release);
+        let stops = self.containers.all().into_iter().map(|container| async move {
+            let phase = container.state().phase;
+            if !container.state().is_running() && phase != Phase::Restarting {
+                return;
+            }
+            if let Err(error) = self.stop(&container, None, None).await {
+                tracing::warn!(id = container.id.as_str(), %error, "stop a container with the machine");
+            }
+        });
+        futures_util::future::join_all(stops).await;
+    }
+
     async fn stop(
         &self,
         container: &Container,
@@ -61,7 +80,8 @@ impl Engine {
             .unwrap_or(DEFAULT_STOP_SECONDS);
         let mut life = container.watch();
         let since = life.borrow_and_update().ends;
-        container.change(|life| life.state.stopped_by_user = true);
+        let by_user = !self.is_going_down();
+        container.change(|life| life.state.stopped_by_user |= by_user);
         container.hurry.notify_waiters();
         self.save_state(container).await;
         if let Some(shim) = container.shim() {

@@ -42,6 +42,12 @@ impl Engine {
     }
 
     pub(crate) async fn start(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
+        if self.is_going_down() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the machine is being switched off: start it again with `berth start`",
+            ));
+        }
         let mut run = container.run.lock().await;
         let life = container.life();
         if life.removing || life.removed || life.state.phase == Phase::Dead {
