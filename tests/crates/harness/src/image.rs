@@ -172,6 +172,15 @@ pub fn busybox() -> anyhow::Result<Image> {
 /// # Errors
 /// As [`busybox`].
 pub fn busybox_with(more: &[(&str, &[u8])]) -> anyhow::Result<Image> {
+    let settings = json!({"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]});
+    Image::new(vec![busybox_layer(more)?], &settings)
+}
+
+/// The layer of [`busybox_with`], a tar.
+///
+/// # Errors
+/// As [`busybox`].
+pub fn busybox_layer(more: &[(&str, &[u8])]) -> anyhow::Result<Vec<u8>> {
     let program =
         std::fs::read("/bin/busybox").context("read /bin/busybox (package busybox-static)")?;
     let names = Command::new("/bin/busybox")
@@ -238,8 +247,7 @@ pub fn busybox_with(more: &[(&str, &[u8])]) -> anyhow::Result<Image> {
             None,
         )?;
     }
-    let settings = json!({"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]});
-    Image::new(vec![archive.into_inner()?], &settings)
+    Ok(archive.into_inner()?)
 }
 
 fn entry(

@@ -17,7 +17,7 @@ pub mod tools;
 
 pub use docker::{Docker, Output};
 pub use engine::{Engine, Kind};
-pub use image::{Image, busybox, busybox_with, debian};
+pub use image::{Image, busybox, busybox_layer, busybox_with, debian};
 pub use registry::{Login, Registry};
 pub use sandbox::{Sandbox, enter_network};
 

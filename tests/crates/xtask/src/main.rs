@@ -2,6 +2,7 @@
 //!
 //! One file a command; each says what it runs before it runs it. Nothing here knows how the product works inside: it builds, starts and asks.
 
+mod hello;
 mod image;
 mod lint;
 mod paths;

@@ -1,17 +1,18 @@
-//! `cargo xtask up`: from a clone to a running machine.
+//! `cargo xtask up`: from a clone to a running container.
 
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
+    hello::{self, Docker},
     image, paths,
     progress::{say, step},
     setup,
     test::build_host_programs,
 };
 
-/// Sets up, builds, starts, and asks the engine in the machine for its version.
+/// Sets up, builds, starts, and runs a container that uses a folder and a port of the host.
 pub(crate) fn run() -> Result<()> {
     setup::run()?;
     step("build the host programs", build_host_programs)?;
@@ -23,29 +24,24 @@ pub(crate) fn run() -> Result<()> {
         .status()
         .with_context(|| format!("start {}", berth.display()))?;
     ensure!(status.success(), "the machine did not start");
-    let socket = docker_socket(&berth)?;
-    let docker = docker_cli()?;
-    let version = Command::new(&docker)
-        .args([
-            "version",
-            "--format",
-            "{{.Server.Platform.Name}} {{.Server.Version}} on Linux {{.Server.KernelVersion}}",
-        ])
-        .env("DOCKER_HOST", &socket)
-        .output()
-        .with_context(|| format!("start {}", docker.display()))?;
-    ensure!(
-        version.status.success(),
-        "docker version: {}",
-        String::from_utf8_lossy(&version.stderr)
-    );
-    say(&format!(
-        "the machine's engine: {}",
-        String::from_utf8_lossy(&version.stdout).trim()
-    ));
+    let docker = Docker {
+        program: docker_cli(),
+        host: docker_socket(&berth)?,
+    };
+    let version = docker.ok(&[
+        "version",
+        "--format",
+        "{{.Server.Platform.Name}} {{.Server.Version}} on Linux {{.Server.KernelVersion}}",
+    ])?;
+    say(&format!("the machine's engine: {version}"));
+    step("run a container", || hello::show(&docker))?;
     say("next:");
-    say(&format!("  export DOCKER_HOST={socket}"));
-    say(&format!("  {} version", docker.display()));
+    say(&format!("  export DOCKER_HOST={}", docker.host));
+    say(&format!(
+        "  {} run --rm -it {} sh",
+        hello::shown(&docker.program),
+        hello::NAME
+    ));
     Ok(())
 }
 
@@ -63,10 +59,10 @@ fn docker_socket(berth: &std::path::Path) -> Result<String> {
 }
 
 /// The user's own docker CLI, or the one that was unpacked.
-fn docker_cli() -> Result<PathBuf> {
+fn docker_cli() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::split_paths(&path)
         .map(|folder| folder.join("docker"))
         .find(|file| file.is_file());
-    Ok(own.unwrap_or_else(|| paths::reference().join("bin/docker")))
+    own.unwrap_or_else(|| paths::reference().join("bin/docker"))
 }
