@@ -102,32 +102,37 @@ impl Exec {
     }
 }
 
+/// Listens until both the helper and the process are done with the channel: either may be heard first.
 fn hear(channel: &Channel) -> std::io::Result<Result<Exec, CreateError>> {
     let mut exec: Option<Exec> = None;
-    loop {
-        match (channel.receive()?, &mut exec) {
-            (Some((Message::Child(pid), Some(pidfd))), _) => {
+    let mut terminal = None;
+    let mut failed = None;
+    while let Some(message) = channel.receive()? {
+        match message {
+            (Message::Child(pid), Some(pidfd)) => {
                 exec = Some(Exec {
                     pid,
                     pidfd,
                     terminal: None,
                 });
             }
-            (Some((Message::Ready, terminal)), Some(exec)) => exec.terminal = terminal,
-            (Some((Message::Failed(text), _)), _) => {
-                if let Some(exec) = exec {
-                    reap(exec.pid);
-                }
-                return Ok(Err(CreateError::Child(text)));
-            }
-            (Some(_), _) => return Err(std::io::ErrorKind::InvalidData.into()),
-            // Closed by exec, or by death: the caller learns of that from the pidfd.
-            (None, _) => {
-                return Ok(exec.ok_or_else(|| {
-                    CreateError::Child("the container ended before the process ran".to_owned())
-                }));
-            }
+            (Message::Ready, descriptor) => terminal = descriptor,
+            (Message::Failed(text), _) => failed = Some(text),
+            _ => return Err(std::io::ErrorKind::InvalidData.into()),
         }
+    }
+    // Closed by exec, or by death: the caller learns of that from the pidfd.
+    match (failed, exec) {
+        (Some(text), exec) => {
+            if let Some(exec) = exec {
+                reap(exec.pid);
+            }
+            Ok(Err(CreateError::Child(text)))
+        }
+        (None, Some(exec)) => Ok(Ok(Exec { terminal, ..exec })),
+        (None, None) => Ok(Err(CreateError::Child(
+            "the container ended before the process ran".to_owned(),
+        ))),
     }
 }
 
@@ -154,4 +159,39 @@ fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Cha
     let text = format!("enter the container: {failed}");
     let _ = channel.send(&Message::Failed(text), None);
     sys::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(messages: &[(Message, bool)]) -> Channel {
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        let file = std::fs::File::open("/dev/null").expect("there");
+        for (message, descriptor) in messages {
+            let descriptor = descriptor.then_some(file.as_fd());
+            theirs.send(message, descriptor).expect("sent");
+        }
+        ours
+    }
+
+    #[test]
+    fn the_process_may_be_heard_before_its_helper() {
+        for messages in [
+            [(Message::Child(7), true), (Message::Ready, true)],
+            [(Message::Ready, true), (Message::Child(7), true)],
+        ] {
+            let exec = hear(&channel(&messages)).expect("sane").expect("it runs");
+            assert_eq!(exec.pid, 7);
+            assert!(exec.terminal.is_some());
+        }
+    }
+
+    #[test]
+    fn without_a_process_there_is_a_reason() {
+        let failed = hear(&channel(&[(Message::Failed("no".into()), false)])).expect("sane");
+        assert!(matches!(failed, Err(CreateError::Child(text)) if text == "no"));
+        assert!(hear(&channel(&[])).expect("sane").is_err());
+        assert!(hear(&channel(&[(Message::Go, false)])).is_err());
+    }
 }
