@@ -92,7 +92,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn start_again_after(self: &Arc<Self>, container: &Arc<Container>, wait: Duration) {
+    fn start_again_after(self: &Arc<Self>, container: &Arc<Container>, wait: Duration) {
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.ports.world.spawn(Box::pin(async move {
             let (pause, hurry) = (engine.ports.world.sleep(wait), container.hurry.notified());
@@ -103,7 +103,7 @@ impl Engine {
         }));
     }
 
-    async fn start_again(self: &Arc<Self>, container: &Arc<Container>, run: &mut Run) {
+    pub(super) async fn start_again(self: &Arc<Self>, container: &Arc<Container>, run: &mut Run) {
         let life = container.life();
         if life.state.phase != super::state::Phase::Restarting || life.removing {
             return;

@@ -81,9 +81,10 @@ impl Engine {
             self.ended(&container, exit).await;
         }
         self.sweep_layers().await?;
-        for container in self.containers.all() {
-            self.start_by_policy(&container);
-        }
+        // Who asks the engine for the first time finds them started, as with dockerd.
+        let all = self.containers.all();
+        let starts = all.iter().map(|container| self.start_by_policy(container));
+        futures_util::future::join_all(starts).await;
         Ok(())
     }
 
@@ -128,7 +129,7 @@ impl Engine {
     }
 
     /// Containers that ended with the machine, or waited for their restart.
-    fn start_by_policy(self: &Arc<Self>, container: &Arc<Container>) {
+    async fn start_by_policy(self: &Arc<Self>, container: &Arc<Container>) {
         let (state, record) = (container.state(), container.record());
         let policy = record.host.restart_policy.name.as_str();
         let again = match state.phase {
@@ -140,7 +141,8 @@ impl Engine {
         };
         if again {
             container.change(|life| life.state.phase = Phase::Restarting);
-            self.start_again_after(container, std::time::Duration::ZERO);
+            let mut run = container.run.lock().await;
+            self.start_again(container, &mut run).await;
         } else if record.host.auto_remove && state.phase == Phase::Exited {
             self.remove_later(container);
         }
