@@ -23,6 +23,7 @@ use crate::{
     error::{damaged, no_such_image, system},
     image::{manifests, unreadable},
     layers::{Source, make_root_folder},
+    lookup::{self, Found},
     root::Root,
     store::{ImageStore, Inner, State},
     tree,
@@ -270,11 +271,34 @@ impl Inner {
         Ok((own, image))
     }
 
-    /// What a container sees as its root, for reading.
-    fn view(&self, id: &ContainerId) -> Result<Root> {
+    /// The folders of a container's root, the topmost first.
+    fn folders(&self, id: &ContainerId) -> Result<Vec<PathBuf>> {
         let mut folders = vec![Container::folder(&self.root, id).join("upper")];
         folders.extend(self.state().below(&self.root, id)?);
+        Ok(folders)
+    }
+
+    /// What a container sees as its root, for reading.
+    fn view(&self, id: &ContainerId) -> Result<Root> {
+        let folders = self.folders(id)?;
         Root::merged(&folders).map_err(|error| system(format!("look into container {id}"), error))
+    }
+
+    fn read_file(&self, id: &ContainerId, path: &Path) -> Result<Option<Vec<u8>>> {
+        let read = match lookup::find(&self.folders(id)?, path) {
+            Ok(Found::File(file)) => tree::read_open(file),
+            Ok(Found::Nothing) => return Ok(None),
+            Ok(Found::Unsure) => tree::read(&self.view(id)?, path),
+            Err(error) => Err(error),
+        };
+        read.map_err(|error| {
+            let what = format!("read {} of container {id}", path.display());
+            if error.kind() == io::ErrorKind::FileTooLarge {
+                crate::error::invalid(format!("{what}: it is too large"))
+            } else {
+                system(what, error)
+            }
+        })
     }
 }
 
@@ -328,16 +352,7 @@ impl RootfsStore for ImageStore {
 
     async fn read_file(&self, container: &ContainerId, path: &Path) -> Result<Option<Vec<u8>>> {
         let (container, path) = (container.clone(), path.to_owned());
-        self.blocking(move |inner| {
-            tree::read(&inner.view(&container)?, &path).map_err(|error| {
-                let what = format!("read {} of container {container}", path.display());
-                if error.kind() == io::ErrorKind::FileTooLarge {
-                    crate::error::invalid(format!("{what}: it is too large"))
-                } else {
-                    system(what, error)
-                }
-            })
-        })
-        .await
+        self.blocking(move |inner| inner.read_file(&container, &path))
+            .await
     }
 }
