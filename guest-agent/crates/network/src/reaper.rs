@@ -19,7 +19,6 @@ use crate::{
 pub(crate) struct Remains {
     pub(crate) link: Option<String>,
     pub(crate) pin: Option<PathBuf>,
-    pub(crate) record: Option<PathBuf>,
 }
 
 struct Job {
@@ -75,9 +74,6 @@ fn run(jobs: &Receiver<Job>, mut socket: Socket) {
         }
         if let Some(pin) = &remains.pin {
             namespace::remove_pin(pin);
-        }
-        if let Some(record) = &remains.record {
-            let _ = std::fs::remove_file(record);
         }
         let _ = done.send(());
     }
