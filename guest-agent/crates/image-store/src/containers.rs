@@ -284,21 +284,31 @@ impl Inner {
         Root::merged(&folders).map_err(|error| system(format!("look into container {id}"), error))
     }
 
-    fn read_file(&self, id: &ContainerId, path: &Path) -> Result<Option<Vec<u8>>> {
+    /// Reads a file, if that can be done without a mount.
+    fn read_plain(&self, id: &ContainerId, path: &Path) -> Result<Plainly> {
         let read = match lookup::find(&self.folders(id)?, path) {
             Ok(Found::File(file)) => tree::read_open(file),
-            Ok(Found::Nothing) => return Ok(None),
-            Ok(Found::Unsure) => tree::read(&self.view(id)?, path),
+            Ok(Found::Nothing) => Ok(None),
+            Ok(Found::Unsure) => return Ok(Plainly::NeedsMount),
             Err(error) => Err(error),
         };
-        read.map_err(|error| {
-            let what = format!("read {} of container {id}", path.display());
-            if error.kind() == io::ErrorKind::FileTooLarge {
-                crate::error::invalid(format!("{what}: it is too large"))
-            } else {
-                system(what, error)
-            }
-        })
+        read.map(Plainly::Read)
+            .map_err(|error| unread(id, path, error))
+    }
+}
+
+/// What reading without a mount came to.
+enum Plainly {
+    Read(Option<Vec<u8>>),
+    NeedsMount,
+}
+
+fn unread(id: &ContainerId, path: &Path, error: io::Error) -> Error {
+    let what = format!("read {} of container {id}", path.display());
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        crate::error::invalid(format!("{what}: it is too large"))
+    } else {
+        system(what, error)
     }
 }
 
@@ -351,8 +361,15 @@ impl RootfsStore for ImageStore {
     }
 
     async fn read_file(&self, container: &ContainerId, path: &Path) -> Result<Option<Vec<u8>>> {
+        // A few calls for files that are small: another thread would take longer to wake up.
+        if let Plainly::Read(read) = self.inner.read_plain(container, path)? {
+            return Ok(read);
+        }
         let (container, path) = (container.clone(), path.to_owned());
-        self.blocking(move |inner| inner.read_file(&container, &path))
-            .await
+        self.blocking(move |inner| {
+            tree::read(&inner.view(&container)?, &path)
+                .map_err(|error| unread(&container, &path, error))
+        })
+        .await
     }
 }

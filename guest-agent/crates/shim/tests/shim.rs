@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         input_goes_through_and_its_end_too,
         an_exec_has_streams_a_code_and_a_terminal,
         a_missing_program_is_named,
+        a_program_runs_at_once_when_nobody_attaches_first,
         the_container_outlives_the_engine,
         an_end_without_an_engine_is_remembered,
         a_client_that_never_reads_holds_nobody_up,
@@ -122,6 +123,7 @@ impl Bed {
             stdin_once: false,
             terminal_size: (0, 0),
             folder: self.folder.path().to_owned(),
+            run_at_once: false,
             id,
         }
     }
@@ -267,6 +269,31 @@ async fn an_exec_has_streams_a_code_and_a_terminal(bed: &Bed) {
     );
     shim.delete().await.expect("deleted");
     assert_eq!(exited(&shim).await, 137);
+}
+
+async fn a_program_runs_at_once_when_nobody_attaches_first(bed: &Bed) {
+    let shims = bed.shims();
+    for (number, asks_before) in [(12, false), (13, true)] {
+        let mut request = bed.request(number, &["sh", "-c", "exit 4"]);
+        request.run_at_once = true;
+        let id = request.id.clone();
+        let shim = shims.launch(request).await.expect("launched");
+        // It runs although nobody has asked how the start went.
+        assert_eq!(exited(&shim).await, 4);
+        if asks_before {
+            // The shim is gone, and its word about the start is not taken for the answer.
+            assert!(shim.pids().await.is_err());
+        }
+        assert!(shim.start().await.expect("it was started") > 0);
+        shims.forget(&id).await.expect("forgotten");
+    }
+    let mut request = bed.request(14, &["/etc"]);
+    request.run_at_once = true;
+    let failed = match shims.launch(request).await {
+        Ok(shim) => shim.start().await.is_err(),
+        Err(_) => true,
+    };
+    assert!(failed, "a folder is no program");
 }
 
 async fn a_missing_program_is_named(bed: &Bed) {

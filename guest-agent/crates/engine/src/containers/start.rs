@@ -158,6 +158,7 @@ impl Engine {
                 log: log_target(&record.host.log_config, id, &folder)?,
                 terminal_size: (rows, columns),
                 folder,
+                run_at_once: !container.has_early(),
             })
             .await
             .map_err(|error| error.context(CREATE_FAILED))?;
