@@ -237,7 +237,8 @@ impl Inner {
         })
     }
 
-    fn remove_container(&self, id: &ContainerId) -> Result<()> {
+    /// Its content is in the trash then, at the path that is given.
+    fn remove_container(&self, id: &ContainerId) -> Result<PathBuf> {
         let trash = self.trash();
         match fs::rename(Container::folder(&self.root, id), &trash) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -251,8 +252,7 @@ impl Inner {
         if is_nameless {
             self.collect_garbage();
         }
-        self.empty_trash(&trash);
-        Ok(())
+        Ok(trash)
     }
 
     fn usage(&self, id: &ContainerId) -> Result<(u64, u64)> {
@@ -332,8 +332,13 @@ impl RootfsStore for ImageStore {
 
     async fn remove(&self, container: &ContainerId) -> Result<()> {
         let container = container.clone();
-        self.blocking(move |inner| inner.remove_container(&container))
-            .await
+        let trash = self
+            .blocking(move |inner| inner.remove_container(&container))
+            .await?;
+        // It may be much; what the engine's end leaves of it goes when the store is opened.
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || inner.empty_trash(&trash));
+        Ok(())
     }
 
     async fn containers(&self) -> Result<Vec<ContainerId>> {
