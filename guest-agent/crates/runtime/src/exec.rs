@@ -102,30 +102,44 @@ impl Exec {
     }
 }
 
+/// Helper and process speak each for itself: the process may be ready, or have failed, before the helper has told its number. It is reaped
+/// when it failed, or the container's end would wait for it for ever.
 fn hear(channel: &Channel) -> std::io::Result<Result<Exec, CreateError>> {
-    let mut exec: Option<Exec> = None;
+    let mut heard = Heard::default();
     loop {
-        match (channel.receive()?, &mut exec) {
-            (Some((Message::Child(pid), Some(pidfd))), _) => {
-                exec = Some(Exec {
-                    pid,
-                    pidfd,
-                    terminal: None,
-                });
-            }
-            (Some((Message::Ready, terminal)), Some(exec)) => exec.terminal = terminal,
-            (Some((Message::Failed(text), _)), _) => {
-                if let Some(exec) = exec {
-                    reap(exec.pid);
-                }
-                return Ok(Err(CreateError::Child(text)));
-            }
-            (Some(_), _) => return Err(std::io::ErrorKind::InvalidData.into()),
+        match channel.receive()? {
+            Some((Message::Child(pid), Some(pidfd))) => heard.process = Some((pid, pidfd)),
+            Some((Message::Ready, terminal)) => heard.terminal = terminal,
+            Some((Message::Failed(text), _)) => heard.failed = Some(text),
+            Some(_) => return Err(std::io::ErrorKind::InvalidData.into()),
             // Closed by exec, or by death: the caller learns of that from the pidfd.
-            (None, _) => {
-                return Ok(exec.ok_or_else(|| {
-                    CreateError::Child("the container ended before the process ran".to_owned())
-                }));
+            None => return Ok(heard.end()),
+        }
+    }
+}
+
+/// What was said, in whatever order.
+#[derive(Default)]
+struct Heard {
+    process: Option<(i32, OwnedFd)>,
+    terminal: Option<OwnedFd>,
+    failed: Option<String>,
+}
+
+impl Heard {
+    fn end(self) -> Result<Exec, CreateError> {
+        let ended_before = || "the container ended before the process ran".to_owned();
+        match (self.process, self.failed) {
+            (Some((pid, pidfd)), None) => Ok(Exec {
+                pid,
+                pidfd,
+                terminal: self.terminal,
+            }),
+            (process, failed) => {
+                if let Some((pid, _)) = process {
+                    reap(pid);
+                }
+                Err(CreateError::Child(failed.unwrap_or_else(ended_before)))
             }
         }
     }
@@ -154,4 +168,42 @@ fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Cha
     let text = format!("enter the container: {failed}");
     let _ = channel.send(&Message::Failed(text), None);
     sys::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is heard of messages in this order; the number is that of a process that ended long ago.
+    fn hear_all(messages: &[Message]) -> Result<Exec, CreateError> {
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        let file = std::fs::File::open("/dev/null").expect("there");
+        for message in messages {
+            theirs.send(message, Some(file.as_fd())).expect("sent");
+        }
+        drop(theirs);
+        hear(&ours).expect("heard")
+    }
+
+    #[test]
+    fn helper_and_process_may_speak_in_any_order() {
+        let pid = i32::MAX;
+        for order in [
+            [Message::Child(pid), Message::Ready],
+            [Message::Ready, Message::Child(pid)],
+        ] {
+            let exec = hear_all(&order).expect("it runs");
+            assert!(exec.pid == pid && exec.terminal.is_some());
+        }
+        let failed = || Message::Failed("why".to_owned());
+        for order in [
+            [Message::Child(pid), failed()],
+            [failed(), Message::Child(pid)],
+        ] {
+            let error = hear_all(&order).expect_err("it failed");
+            assert_eq!(error.to_string(), "why");
+        }
+        let error = hear_all(&[]).expect_err("nobody spoke");
+        assert!(error.to_string().contains("ended before"), "{error}");
+    }
 }
