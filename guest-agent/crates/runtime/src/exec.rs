@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Process;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 
 use crate::{
@@ -17,15 +17,15 @@ use crate::{
     child,
     container::Stdio,
     error::CreateError,
-    seccomp::{self, Filter},
+    seccomp::Filter,
     sys::{self, Cloned},
 };
 
 /// What is run, and where.
 #[derive(Debug)]
 pub struct ExecOptions<'a> {
-    /// The container's spec: its seccomp filter holds here too.
-    pub spec: &'a Spec,
+    /// The container's filter, which holds here too: [`crate::Container::take_filter`].
+    pub filter: Option<&'a Filter>,
     /// What to run.
     pub process: &'a Process,
     /// The container's first process.
@@ -55,20 +55,12 @@ impl Exec {
         if options.process.args().as_ref().is_none_or(Vec::is_empty) {
             return Err(CreateError::Invalid("no program to run".to_owned()));
         }
-        let filter = options
-            .spec
-            .linux()
-            .as_ref()
-            .and_then(|linux| linux.seccomp().as_ref())
-            .map(seccomp::compile)
-            .transpose()
-            .map_err(|error| CreateError::Invalid(error.to_string()))?;
         let group = options.cgroup.open().map_err(system("open the cgroup"))?;
         let (ours, theirs) = Channel::pair().map_err(system("make a socket pair"))?;
         let helper = match sys::clone_into(0, group.as_fd()).map_err(system("clone3"))? {
             Cloned::Child => {
                 drop(ours);
-                helper_main(options, filter.as_ref(), &theirs)
+                helper_main(options, &theirs)
             }
             Cloned::Parent(pid, _) => pid,
         };
@@ -151,13 +143,15 @@ fn reap(pid: i32) {
     }
 }
 
-fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Channel) -> ! {
+fn helper_main(options: &ExecOptions<'_>, channel: &Channel) -> ! {
     let entered = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(std::io::Error::from)
         .and_then(|()| child::set_oom_score(options.process))
         .and_then(|()| sys::enter_namespaces(options.container));
     let failed = match entered.and_then(|()| sys::clone_sibling()) {
-        Ok(Cloned::Child) => child::exec_main(options.process, &options.stdio, filter, channel),
+        Ok(Cloned::Child) => {
+            child::exec_main(options.process, &options.stdio, options.filter, channel)
+        }
         Ok(Cloned::Parent(pid, pidfd)) => {
             // Without a parent there is nobody to tell.
             let _ = channel.send(&Message::Child(pid), Some(pidfd.as_fd()));

@@ -28,8 +28,7 @@ use engine::ports::{
     rootfs::Rootfs,
     world::Timestamp,
 };
-use oci_spec::runtime::Spec;
-use runtime::{Cgroup, Container, CreateError, CreateOptions, Stdio};
+use runtime::{Cgroup, Container, CreateError, CreateOptions, Filter, Stdio};
 use rustix::event::epoll::EventFlags;
 
 use self::{
@@ -84,7 +83,8 @@ pub(crate) fn run(control: UnixStream, events: UnixStream) -> io::Result<()> {
 struct Shim {
     poll: Poll,
     listener: UnixListener,
-    spec: Spec,
+    /// For execs.
+    filter: Option<Filter>,
     launch: Settings,
     container: Option<Container>,
     cgroup: Cgroup,
@@ -172,7 +172,7 @@ impl Shim {
         Ok(Self {
             poll,
             listener,
-            spec: launch.spec,
+            filter: container.take_filter(),
             launch: Settings {
                 run: launch.run,
                 folder: launch.folder,

@@ -187,7 +187,7 @@ impl Shim {
         });
         let (mut ends, inherited) = task::pipes(streams.stdin).map_err(system("make pipes"))?;
         let options = ExecOptions {
-            spec: &self.spec,
+            filter: self.filter.as_ref(),
             process,
             container: first.pidfd.as_fd(),
             cgroup: &self.cgroup,
