@@ -23,6 +23,7 @@ use crate::{
     error::{damaged, no_such_image, system},
     image::{manifests, unreadable},
     layers::{Source, make_root_folder},
+    lookup::{self, Found},
     root::Root,
     store::{ImageStore, Inner, State},
     tree,
@@ -236,7 +237,8 @@ impl Inner {
         })
     }
 
-    fn remove_container(&self, id: &ContainerId) -> Result<()> {
+    /// Its content is in the trash then, at the path that is given.
+    fn remove_container(&self, id: &ContainerId) -> Result<PathBuf> {
         let trash = self.trash();
         match fs::rename(Container::folder(&self.root, id), &trash) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -250,8 +252,7 @@ impl Inner {
         if is_nameless {
             self.collect_garbage();
         }
-        self.empty_trash(&trash);
-        Ok(())
+        Ok(trash)
     }
 
     fn usage(&self, id: &ContainerId) -> Result<(u64, u64)> {
@@ -270,11 +271,44 @@ impl Inner {
         Ok((own, image))
     }
 
-    /// What a container sees as its root, for reading.
-    fn view(&self, id: &ContainerId) -> Result<Root> {
+    /// The folders of a container's root, the topmost first.
+    fn folders(&self, id: &ContainerId) -> Result<Vec<PathBuf>> {
         let mut folders = vec![Container::folder(&self.root, id).join("upper")];
         folders.extend(self.state().below(&self.root, id)?);
+        Ok(folders)
+    }
+
+    /// What a container sees as its root, for reading.
+    fn view(&self, id: &ContainerId) -> Result<Root> {
+        let folders = self.folders(id)?;
         Root::merged(&folders).map_err(|error| system(format!("look into container {id}"), error))
+    }
+
+    /// Reads a file, if that can be done without a mount.
+    fn read_plain(&self, id: &ContainerId, path: &Path) -> Result<Plainly> {
+        let read = match lookup::find(&self.folders(id)?, path) {
+            Ok(Found::File(file)) => tree::read_open(file),
+            Ok(Found::Nothing) => Ok(None),
+            Ok(Found::Unsure) => return Ok(Plainly::NeedsMount),
+            Err(error) => Err(error),
+        };
+        read.map(Plainly::Read)
+            .map_err(|error| unread(id, path, error))
+    }
+}
+
+/// What reading without a mount came to.
+enum Plainly {
+    Read(Option<Vec<u8>>),
+    NeedsMount,
+}
+
+fn unread(id: &ContainerId, path: &Path, error: io::Error) -> Error {
+    let what = format!("read {} of container {id}", path.display());
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        crate::error::invalid(format!("{what}: it is too large"))
+    } else {
+        system(what, error)
     }
 }
 
@@ -298,8 +332,13 @@ impl RootfsStore for ImageStore {
 
     async fn remove(&self, container: &ContainerId) -> Result<()> {
         let container = container.clone();
-        self.blocking(move |inner| inner.remove_container(&container))
-            .await
+        let trash = self
+            .blocking(move |inner| inner.remove_container(&container))
+            .await?;
+        // It may be much; what the engine's end leaves of it goes when the store is opened.
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || inner.empty_trash(&trash));
+        Ok(())
     }
 
     async fn containers(&self) -> Result<Vec<ContainerId>> {
@@ -327,16 +366,14 @@ impl RootfsStore for ImageStore {
     }
 
     async fn read_file(&self, container: &ContainerId, path: &Path) -> Result<Option<Vec<u8>>> {
+        // A few calls for files that are small: another thread would take longer to wake up.
+        if let Plainly::Read(read) = self.inner.read_plain(container, path)? {
+            return Ok(read);
+        }
         let (container, path) = (container.clone(), path.to_owned());
         self.blocking(move |inner| {
-            tree::read(&inner.view(&container)?, &path).map_err(|error| {
-                let what = format!("read {} of container {container}", path.display());
-                if error.kind() == io::ErrorKind::FileTooLarge {
-                    crate::error::invalid(format!("{what}: it is too large"))
-                } else {
-                    system(what, error)
-                }
-            })
+            tree::read(&inner.view(&container)?, &path)
+                .map_err(|error| unread(&container, &path, error))
         })
         .await
     }

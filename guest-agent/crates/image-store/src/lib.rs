@@ -24,6 +24,7 @@ mod images;
 mod ingest;
 mod layers;
 mod load;
+mod lookup;
 mod names;
 mod remove;
 mod root;

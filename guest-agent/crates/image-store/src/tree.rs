@@ -70,12 +70,16 @@ fn is_nothing(error: Errno) -> bool {
 
 /// Reads a regular file of at most 1 MiB; links resolve inside. None: there is no such file.
 pub(crate) fn read(root: &Root, path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match root.file(path) {
+    match root.file(path) {
         Err(error) if is_nothing(error) || error == Errno::NXIO || error == Errno::ACCESS => {
-            return Ok(None);
+            Ok(None)
         }
-        result => File::from(result?),
-    };
+        result => read_open(result?.into()),
+    }
+}
+
+/// The same of a file that is open.
+pub(crate) fn read_open(file: File) -> io::Result<Option<Vec<u8>>> {
     if !file.metadata()?.is_file() {
         return Ok(None);
     }

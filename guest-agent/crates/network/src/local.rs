@@ -20,6 +20,7 @@ use engine::{
 };
 use errdefs::{Classify, Error, ErrorKind, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use tokio::sync::Semaphore;
 
 use crate::{
     arp,
@@ -38,6 +39,9 @@ use crate::{
     rules::Rules,
     subnet::{Addresses, Subnet},
 };
+
+/// Namespaces that may be on their way out; who brings one more waits.
+const MAX_GOING: u32 = 64;
 
 /// How the networks are opened.
 #[derive(Clone)]
@@ -106,6 +110,8 @@ struct Inner {
     on_bridge: Pool,
     alone: Pool,
     reaper: Reaper,
+    /// Places for namespaces that are being taken away.
+    going: Arc<Semaphore>,
 }
 
 struct State {
@@ -124,6 +130,12 @@ fn failed(what: &str) -> impl Fn(io::Error) -> Error {
 }
 
 impl Local {
+    /// Waits until the namespaces and links of what was disconnected are gone.
+    pub async fn settled(&self) {
+        // Closed never.
+        let _all = self.0.going.acquire_many(MAX_GOING).await;
+    }
+
     /// Makes bridge and rules, or finds those of an earlier engine; reads its sandboxes. Blocks for some ten milliseconds.
     ///
     /// # Errors
@@ -203,6 +215,7 @@ impl Local {
             on_bridge: Pool::new(on_bridge, options.warm)?,
             alone: Pool::new(plan, 2)?,
             reaper: Reaper::new()?,
+            going: Arc::new(Semaphore::new(MAX_GOING as usize)),
         })
     }
 }
@@ -390,7 +403,7 @@ impl Inner {
             Err(error) => {
                 let remains = Remains {
                     link: Some(eth0.link),
-                    ..Remains::default()
+                    pin: None,
                 };
                 drop(namespace);
                 self.take_away(remains, Some(address)).await;
@@ -481,12 +494,25 @@ impl Inner {
             let _ = tokio::task::spawn_blocking(forget).await;
         }
         self.publisher.release(&record.published).await;
+        // Nothing leads to it or names it any more, which is all that anybody waits for: the kernel needs tens of milliseconds for the rest.
+        // An engine that is killed meanwhile leaves a pin without record, which the next one removes.
+        let file = record.path_in(&self.records);
+        if let Err(error) = std::fs::remove_file(&file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %file.display(), %error, "remove the record of a network namespace");
+        }
         let remains = Remains {
-            record: Some(record.path_in(&self.records)),
             link: record.link,
             pin: Some(record.path),
         };
-        self.take_away(remains, record.address).await;
+        let (inner, address) = (self.clone(), record.address);
+        // Closed never.
+        let place = self.going.clone().acquire_owned().await;
+        tokio::spawn(async move {
+            inner.take_away(remains, address).await;
+            drop(place);
+        });
     }
 
     async fn take_away(&self, remains: Remains, address: Option<Ipv4Addr>) {

@@ -136,6 +136,7 @@ async fn two_containers_and_a_published_port() {
     networks.disconnect(&second.container).await.expect("gone");
     let asked = tokio::task::spawn_blocking(move || ask(outside)).await;
     assert!(asked.expect("asked").is_err(), "nobody is behind the port");
+    networks.settled().await;
     assert!(!Path::new(&server.path).exists() && !Path::new(&client.path).exists());
     let again = networks
         .connect(request(4, published))

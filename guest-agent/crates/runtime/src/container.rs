@@ -13,6 +13,7 @@ use crate::{
     channel::{Channel, Message},
     child, device_filter,
     error::{CreateError, StartError},
+    seccomp::Filter,
     sys::{self, Cloned},
 };
 
@@ -72,6 +73,7 @@ pub struct Container {
     channel: Option<Channel>,
     terminal: Option<OwnedFd>,
     warnings: Vec<String>,
+    filter: Option<Filter>,
 }
 
 impl Container {
@@ -144,6 +146,7 @@ impl Container {
                     channel: None,
                     terminal: None,
                     warnings,
+                    filter: plan.into_filter(),
                 };
                 match ours.receive().map_err(system("hear the child"))? {
                     Some((Message::Ready, terminal)) => {
@@ -205,6 +208,11 @@ impl Container {
     /// The caller's end of the terminal; once.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
+    }
+
+    /// The filter that was made for its first process, for execs; once.
+    pub fn take_filter(&mut self) -> Option<Filter> {
+        self.filter.take()
     }
 
     /// What the spec asked and this system cannot do.

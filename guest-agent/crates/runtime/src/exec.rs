@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Process;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 
 use crate::{
@@ -17,15 +17,15 @@ use crate::{
     child,
     container::Stdio,
     error::CreateError,
-    seccomp::{self, Filter},
+    seccomp::Filter,
     sys::{self, Cloned},
 };
 
 /// What is run, and where.
 #[derive(Debug)]
 pub struct ExecOptions<'a> {
-    /// The container's spec: its seccomp filter holds here too.
-    pub spec: &'a Spec,
+    /// The container's filter, which holds here too: [`crate::Container::take_filter`].
+    pub filter: Option<&'a Filter>,
     /// What to run.
     pub process: &'a Process,
     /// The container's first process.
@@ -55,20 +55,12 @@ impl Exec {
         if options.process.args().as_ref().is_none_or(Vec::is_empty) {
             return Err(CreateError::Invalid("no program to run".to_owned()));
         }
-        let filter = options
-            .spec
-            .linux()
-            .as_ref()
-            .and_then(|linux| linux.seccomp().as_ref())
-            .map(seccomp::compile)
-            .transpose()
-            .map_err(|error| CreateError::Invalid(error.to_string()))?;
         let group = options.cgroup.open().map_err(system("open the cgroup"))?;
         let (ours, theirs) = Channel::pair().map_err(system("make a socket pair"))?;
         let helper = match sys::clone_into(0, group.as_fd()).map_err(system("clone3"))? {
             Cloned::Child => {
                 drop(ours);
-                helper_main(options, filter.as_ref(), &theirs)
+                helper_main(options, &theirs)
             }
             Cloned::Parent(pid, _) => pid,
         };
@@ -102,37 +94,46 @@ impl Exec {
     }
 }
 
-/// Listens until both the helper and the process are done with the channel: either may be heard first.
+/// Helper and process speak each for itself: the process may be ready, or have failed, before the helper has told its number. It is reaped
+/// when it failed, or the container's end would wait for it for ever.
 fn hear(channel: &Channel) -> std::io::Result<Result<Exec, CreateError>> {
-    let mut exec: Option<Exec> = None;
-    let mut terminal = None;
-    let mut failed = None;
-    while let Some(message) = channel.receive()? {
-        match message {
-            (Message::Child(pid), Some(pidfd)) => {
-                exec = Some(Exec {
-                    pid,
-                    pidfd,
-                    terminal: None,
-                });
-            }
-            (Message::Ready, descriptor) => terminal = descriptor,
-            (Message::Failed(text), _) => failed = Some(text),
-            _ => return Err(std::io::ErrorKind::InvalidData.into()),
+    let mut heard = Heard::default();
+    loop {
+        match channel.receive()? {
+            Some((Message::Child(pid), Some(pidfd))) => heard.process = Some((pid, pidfd)),
+            Some((Message::Ready, terminal)) => heard.terminal = terminal,
+            Some((Message::Failed(text), _)) => heard.failed = Some(text),
+            Some(_) => return Err(std::io::ErrorKind::InvalidData.into()),
+            // Closed by exec, or by death: the caller learns of that from the pidfd.
+            None => return Ok(heard.end()),
         }
     }
-    // Closed by exec, or by death: the caller learns of that from the pidfd.
-    match (failed, exec) {
-        (Some(text), exec) => {
-            if let Some(exec) = exec {
-                reap(exec.pid);
+}
+
+/// What was said, in whatever order.
+#[derive(Default)]
+struct Heard {
+    process: Option<(i32, OwnedFd)>,
+    terminal: Option<OwnedFd>,
+    failed: Option<String>,
+}
+
+impl Heard {
+    fn end(self) -> Result<Exec, CreateError> {
+        let ended_before = || "the container ended before the process ran".to_owned();
+        match (self.process, self.failed) {
+            (Some((pid, pidfd)), None) => Ok(Exec {
+                pid,
+                pidfd,
+                terminal: self.terminal,
+            }),
+            (process, failed) => {
+                if let Some((pid, _)) = process {
+                    reap(pid);
+                }
+                Err(CreateError::Child(failed.unwrap_or_else(ended_before)))
             }
-            Ok(Err(CreateError::Child(text)))
         }
-        (None, Some(exec)) => Ok(Ok(Exec { terminal, ..exec })),
-        (None, None) => Ok(Err(CreateError::Child(
-            "the container ended before the process ran".to_owned(),
-        ))),
     }
 }
 
@@ -142,13 +143,15 @@ fn reap(pid: i32) {
     }
 }
 
-fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Channel) -> ! {
+fn helper_main(options: &ExecOptions<'_>, channel: &Channel) -> ! {
     let entered = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(std::io::Error::from)
         .and_then(|()| child::set_oom_score(options.process))
         .and_then(|()| sys::enter_namespaces(options.container));
     let failed = match entered.and_then(|()| sys::clone_sibling()) {
-        Ok(Cloned::Child) => child::exec_main(options.process, &options.stdio, filter, channel),
+        Ok(Cloned::Child) => {
+            child::exec_main(options.process, &options.stdio, options.filter, channel)
+        }
         Ok(Cloned::Parent(pid, pidfd)) => {
             // Without a parent there is nobody to tell.
             let _ = channel.send(&Message::Child(pid), Some(pidfd.as_fd()));
@@ -165,33 +168,36 @@ fn helper_main(options: &ExecOptions<'_>, filter: Option<&Filter>, channel: &Cha
 mod tests {
     use super::*;
 
-    fn channel(messages: &[(Message, bool)]) -> Channel {
+    /// What is heard of messages in this order; the number is that of a process that ended long ago.
+    fn hear_all(messages: &[Message]) -> Result<Exec, CreateError> {
         let (ours, theirs) = Channel::pair().expect("a pair");
         let file = std::fs::File::open("/dev/null").expect("there");
-        for (message, descriptor) in messages {
-            let descriptor = descriptor.then_some(file.as_fd());
-            theirs.send(message, descriptor).expect("sent");
+        for message in messages {
+            theirs.send(message, Some(file.as_fd())).expect("sent");
         }
-        ours
+        drop(theirs);
+        hear(&ours).expect("heard")
     }
 
     #[test]
-    fn the_process_may_be_heard_before_its_helper() {
-        for messages in [
-            [(Message::Child(7), true), (Message::Ready, true)],
-            [(Message::Ready, true), (Message::Child(7), true)],
+    fn helper_and_process_may_speak_in_any_order() {
+        let pid = i32::MAX;
+        for order in [
+            [Message::Child(pid), Message::Ready],
+            [Message::Ready, Message::Child(pid)],
         ] {
-            let exec = hear(&channel(&messages)).expect("sane").expect("it runs");
-            assert_eq!(exec.pid, 7);
-            assert!(exec.terminal.is_some());
+            let exec = hear_all(&order).expect("it runs");
+            assert!(exec.pid == pid && exec.terminal.is_some());
         }
-    }
-
-    #[test]
-    fn without_a_process_there_is_a_reason() {
-        let failed = hear(&channel(&[(Message::Failed("no".into()), false)])).expect("sane");
-        assert!(matches!(failed, Err(CreateError::Child(text)) if text == "no"));
-        assert!(hear(&channel(&[])).expect("sane").is_err());
-        assert!(hear(&channel(&[(Message::Go, false)])).is_err());
+        let failed = || Message::Failed("why".to_owned());
+        for order in [
+            [Message::Child(pid), failed()],
+            [failed(), Message::Child(pid)],
+        ] {
+            let error = hear_all(&order).expect_err("it failed");
+            assert_eq!(error.to_string(), "why");
+        }
+        let error = hear_all(&[]).expect_err("nobody spoke");
+        assert!(error.to_string().contains("ended before"), "{error}");
     }
 }

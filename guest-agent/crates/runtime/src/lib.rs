@@ -37,3 +37,4 @@ pub use container::{Container, CreateOptions, Root, Stdio};
 pub use error::{CreateError, StartError};
 pub use exec::{Exec, ExecOptions};
 pub use init::init;
+pub use seccomp::Filter;

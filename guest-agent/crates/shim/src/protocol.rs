@@ -37,6 +37,8 @@ pub(crate) struct Launch {
     /// The container's folder on the data disk.
     pub(crate) folder: PathBuf,
     pub(crate) cgroup_root: PathBuf,
+    /// As if [`Request::Start`] had followed.
+    pub(crate) run_at_once: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -61,7 +61,9 @@ fn main() -> ExitCode {
         output_reaches_clients_and_the_log_and_the_end_is_told,
         input_goes_through_and_its_end_too,
         an_exec_has_streams_a_code_and_a_terminal,
+        the_containers_filter_holds_for_an_exec,
         a_missing_program_is_named,
+        a_program_runs_at_once_when_nobody_attaches_first,
         the_container_outlives_the_engine,
         an_end_without_an_engine_is_remembered,
         a_client_that_never_reads_holds_nobody_up,
@@ -122,6 +124,7 @@ impl Bed {
             stdin_once: false,
             terminal_size: (0, 0),
             folder: self.folder.path().to_owned(),
+            run_at_once: false,
             id,
         }
     }
@@ -267,6 +270,62 @@ async fn an_exec_has_streams_a_code_and_a_terminal(bed: &Bed) {
     );
     shim.delete().await.expect("deleted");
     assert_eq!(exited(&shim).await, 137);
+}
+
+async fn the_containers_filter_holds_for_an_exec(bed: &Bed) {
+    let shims = bed.shims();
+    let mut request = bed.request(15, &["sleep", "600"]);
+    let mut filtered = spec(&["sleep", "600"]);
+    filtered["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["chmod", "fchmodat", "fchmodat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+    ]});
+    request.spec = serde_json::from_value(filtered).expect("a spec");
+    let shim = shims.launch(request).await.expect("launched");
+    shim.start().await.expect("started");
+    for number in [1, 2] {
+        let process = json!({
+            "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["chmod", "777", "/tmp"], "env": ["PATH=/bin"],
+        });
+        let request = ExecRequest {
+            id: ExecId::from_random([number; 32]),
+            process: serde_json::from_value(process).expect("a process"),
+            attach: ALL,
+        };
+        let (_, stream) = shim.exec(request).await.expect("run");
+        let mut bytes = Vec::new();
+        let mut stream = stream.expect("a stream");
+        stream.read_to_end(&mut bytes).await.expect("read");
+        let said = unframe(&bytes).1;
+        assert!(said.contains("Function not implemented"), "{said}");
+        assert!(matches!(shim.next_event().await, ShimEvent::ExecExited(..)));
+    }
+    shim.delete().await.expect("deleted");
+    assert_eq!(exited(&shim).await, 137);
+}
+
+async fn a_program_runs_at_once_when_nobody_attaches_first(bed: &Bed) {
+    let shims = bed.shims();
+    for (number, asks_before) in [(12, false), (13, true)] {
+        let mut request = bed.request(number, &["sh", "-c", "exit 4"]);
+        request.run_at_once = true;
+        let id = request.id.clone();
+        let shim = shims.launch(request).await.expect("launched");
+        // It runs although nobody has asked how the start went.
+        assert_eq!(exited(&shim).await, 4);
+        if asks_before {
+            // The shim is gone, and its word about the start is not taken for the answer.
+            assert!(shim.pids().await.is_err());
+        }
+        assert!(shim.start().await.expect("it was started") > 0);
+        shims.forget(&id).await.expect("forgotten");
+    }
+    let mut request = bed.request(14, &["/etc"]);
+    request.run_at_once = true;
+    let failed = match shims.launch(request).await {
+        Ok(shim) => shim.start().await.is_err(),
+        Err(_) => true,
+    };
+    assert!(failed, "a folder is no program");
 }
 
 async fn a_missing_program_is_named(bed: &Bed) {

@@ -73,6 +73,7 @@ impl StateDb {
         write
             .commit()
             .map_err(|error| failed("open the state")(error.into()))?;
+        sweep(&database, &folders).map_err(failed("look through the containers' folders"))?;
         Ok(Self {
             database: Arc::new(database),
             folders,
@@ -131,6 +132,37 @@ impl StateDb {
     }
 }
 
+/// A container that is gone needs nothing of it; what cannot be removed is told.
+fn remove_folder(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %folder.display(), %error, "remove a container's folder");
+    }
+}
+
+/// Removes folders of containers that are not in the table.
+fn sweep(
+    database: &Database,
+    folders: &Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let table = database.begin_read()?.open_table(CONTAINERS)?;
+    for entry in std::fs::read_dir(folders)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(id) = name
+            .to_str()
+            .filter(|name| name.parse::<ContainerId>().is_ok())
+        else {
+            continue;
+        };
+        if table.get(id)?.is_none() {
+            remove_folder(&entry.path());
+        }
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Store for StateDb {
     async fn containers(&self) -> Result<Vec<Kept>> {
@@ -155,13 +187,10 @@ impl Store for StateDb {
         let key = id.to_string();
         self.change(move |table| table.remove(key.as_str()).map(drop))
             .await?;
+        // Its log may be large. What the engine's end leaves of it goes when it is next opened.
         let folder = self.folder(id);
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(at_path("remove folder", &folder, &error))
-            }
-            _ => Ok(()),
-        }
+        tokio::task::spawn_blocking(move || remove_folder(&folder));
+        Ok(())
     }
 
     async fn save_state(&self, id: &ContainerId, state: &State) -> Result<()> {
@@ -224,6 +253,24 @@ mod tests {
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].record.clone(), all[0].state.clone()), (kept, state));
         assert!(!db.folder(&gone.id).exists());
+    }
+
+    #[tokio::test]
+    async fn folders_of_removed_containers_are_swept_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = StateDb::open(folder.path()).unwrap();
+        let kept = record(1, "kept");
+        db.put(&kept).await.unwrap();
+        // An engine that was killed after the commit leaves this.
+        let left = db.folder(&ContainerId::from_random([2; 32]));
+        let foreign = folder.path().join("containers/lost+found");
+        for folder in [&left, &foreign] {
+            std::fs::create_dir(folder).unwrap();
+            std::fs::write(folder.join("log"), "x").unwrap();
+        }
+        drop(db);
+        let db = StateDb::open(folder.path()).unwrap();
+        assert!(!left.exists() && foreign.exists() && db.folder(&kept.id).exists());
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask setup | up | image | test | lint`.
+//! The project's own commands: `cargo xtask setup | up | image | test | lint | bench`.
 //!
 //! One file a command; each says what it runs before it runs it. Nothing here knows how the product works inside: it builds, starts and asks.
 
+mod bench;
 mod hello;
 mod image;
 mod lint;
@@ -37,6 +38,8 @@ enum Task {
     Test(test::Arguments),
     /// Formatting and lints
     Lint,
+    /// Measure our engine beside Debian's dockerd
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Image(arguments) => image::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Lint => lint::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,6 +26,10 @@ pub(super) struct ThisMachine {
     controllers: Vec<String>,
     capabilities: u64,
     last_capability: u32,
+    /// The standard library reads three files to find out.
+    cpus: u32,
+    /// Asked for each CPU at each start.
+    thermal_counters: Vec<bool>,
 }
 
 impl ThisMachine {
@@ -34,8 +38,11 @@ impl ThisMachine {
         let controllers = read(&cgroup_root.join("cgroup.controllers"));
         let last = read("/proc/sys/kernel/cap_last_cap".as_ref());
         let status = read("/proc/self/status".as_ref());
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         Self {
+            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            thermal_counters: (0..cpus).map(has_thermal_counters).collect(),
             controllers: controllers
                 .split_ascii_whitespace()
                 .map(str::to_owned)
@@ -50,8 +57,7 @@ impl ThisMachine {
 
 impl Machine for ThisMachine {
     fn cpus(&self) -> u32 {
-        std::thread::available_parallelism()
-            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+        self.cpus
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -91,11 +97,16 @@ impl Machine for ThisMachine {
     }
 
     fn has_thermal_counters(&self, cpu: u32) -> bool {
-        Path::new(&format!(
-            "/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"
-        ))
-        .exists()
+        let cpu = usize::try_from(cpu).unwrap_or(usize::MAX);
+        self.thermal_counters.get(cpu).copied().unwrap_or(true)
     }
+}
+
+fn has_thermal_counters(cpu: usize) -> bool {
+    Path::new(&format!(
+        "/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"
+    ))
+    .exists()
 }
 
 fn collect(path: &Path, depth: u32, devices: &mut Vec<HostDevice>) -> io::Result<()> {

@@ -151,6 +151,13 @@ impl Container {
         std::mem::take(&mut link.early)
     }
 
+    /// Whether anybody waits for the shim.
+    pub(crate) fn has_early(&self) -> bool {
+        let mut link = self.link();
+        link.early.retain(|client| !client.stream.is_closed());
+        !link.early.is_empty()
+    }
+
     /// Sends those who came early away.
     pub(crate) fn drop_early(&self) {
         self.link().early.clear();

@@ -29,6 +29,7 @@ pub(crate) mod signals;
 mod start;
 pub mod state;
 mod status;
+mod steps;
 mod wait;
 
 pub use attach::{AttachOptions, Attachment};

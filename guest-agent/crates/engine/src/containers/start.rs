@@ -16,6 +16,7 @@ use super::{
     network_files,
     record::ContainerRecord,
     state::Phase,
+    steps::Steps,
 };
 use crate::{
     Engine,
@@ -104,6 +105,7 @@ impl Engine {
         run: &mut Run,
     ) -> Result<()> {
         let id = &record.id;
+        let mut steps = Steps::begin(&*self.ports.world);
         let in_root = |path: &'static str| self.ports.rootfs.read_file(id, path.as_ref());
         let (sandbox, mounts, rootfs, passwd, group) = futures_util::join!(
             self.connect(record),
@@ -117,9 +119,11 @@ impl Engine {
         container.set_sandbox(sandbox.clone());
         let (mounts, rootfs, passwd, group) = (mounts?, rootfs?, passwd?, group?);
         let network = self.network_namespace(record, sandbox.as_ref())?;
+        steps.end("network, mounts and user files");
         let files = self
             .write_network_files(record, sandbox.as_ref(), &network)
             .await?;
+        steps.end("files of /etc");
         let cgroup = record.cgroup(&self.settings.cgroup_parent);
         let spec = spec::build(&SpecInput {
             id,
@@ -147,6 +151,7 @@ impl Engine {
             cgroup: &cgroup,
             machine: &*self.ports.machine,
         })?;
+        steps.end("spec");
         let [rows, columns] = record
             .host
             .console_size
@@ -164,9 +169,11 @@ impl Engine {
                 log: log_target(&record.host.log_config, id, &folder)?,
                 terminal_size: (rows, columns),
                 folder,
+                run_at_once: !container.has_early(),
             })
             .await
             .map_err(|error| error.context(CREATE_FAILED))?;
+        steps.end("shim and container");
         self.attach_early(container, &shim).await;
         let pid = match shim.start().await {
             Ok(pid) => pid,
@@ -178,9 +185,12 @@ impl Engine {
                 return Err(error.context(CREATE_FAILED));
             }
         };
+        steps.end("program");
         let now = self.ports.world.now();
         container.change(|life| life.state.start(pid, now));
         self.save_state(container).await;
+        steps.end("state");
+        tracing::debug!(id = id.as_str(), %steps, "started");
         self.tell_container(container, "start", &[]);
         self.watch(container, shim);
         Ok(())

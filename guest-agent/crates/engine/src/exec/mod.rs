@@ -284,32 +284,26 @@ impl Engine {
         };
         // The container's own process again: what an exec does not say is taken from it.
         let cgroup = record.cgroup(&self.settings.cgroup_parent);
-        let own = spec::build(&SpecInput {
-            id: &record.id,
-            config: &record.config,
-            host: &record.host,
-            mounts: &[],
-            network_files: &[],
-            network: NamespaceOf::New,
-            pid: NamespaceOf::New,
-            ipc: NamespaceOf::New,
-            uts: NamespaceOf::New,
-            cgroup_namespace: NamespaceOf::New,
-            shm: None,
-            passwd: passwd.as_deref(),
-            group: group.as_deref(),
-            init: None,
-            cgroup: &cgroup,
-            machine: &*self.ports.machine,
-        })?;
         let process = spec::exec_process(
-            &own,
-            &record.config,
-            &record.host,
+            &SpecInput {
+                id: &record.id,
+                config: &record.config,
+                host: &record.host,
+                mounts: &[],
+                network_files: &[],
+                network: NamespaceOf::New,
+                pid: NamespaceOf::New,
+                ipc: NamespaceOf::New,
+                uts: NamespaceOf::New,
+                cgroup_namespace: NamespaceOf::New,
+                shm: None,
+                passwd: passwd.as_deref(),
+                group: group.as_deref(),
+                init: None,
+                cgroup: &cgroup,
+                machine: &*self.ports.machine,
+            },
             &wish,
-            passwd.as_deref(),
-            group.as_deref(),
-            &*self.ports.machine,
         )?;
         let arguments = wish.args;
         let action = format!("exec_start: {} {}", arguments[0], arguments[1..].join(" "));

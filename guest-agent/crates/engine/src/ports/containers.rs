@@ -34,6 +34,8 @@ pub struct LaunchRequest {
     pub terminal_size: (u16, u16),
     /// The container's folder on the data disk: output for a client that stalls waits there.
     pub folder: PathBuf,
+    /// Nobody is to be attached before the program runs: it runs as soon as it can, and [`Shim::start`] only says how that went.
+    pub run_at_once: bool,
 }
 
 /// A container's log driver.

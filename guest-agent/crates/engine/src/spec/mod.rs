@@ -4,7 +4,7 @@
 //!   ContainerConfig + HostConfig ── validate (create) ──► checked settings, warnings
 //!                                └─ mount_points (create) ──► MountPoint… ─┐
 //!   checked settings + image's passwd/group + Machine ─────────────────────┴─ build (start) ──► Spec
-//!   running container's Spec + ExecWish ──────────────── exec_process ──► Process
+//!   running container's settings + ExecWish ──────────── exec_process ──► Process
 //! ```
 //! Nothing here touches a file: what the machine looks like comes in through [`Machine`]. Wrong settings are refused at create with kind
 //! `InvalidParameter`; what only shows against the image or the machine (users, devices, seccomp profiles) is refused at start with kind `System`.

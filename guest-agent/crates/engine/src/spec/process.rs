@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use docker_api::{ContainerConfig, HostConfig};
 use errdefs::Result;
 use oci_spec::runtime::{
-    BoxBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Spec, User,
+    BoxBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User,
 };
 
 use super::{
-    Machine, NamespaceOf, SpecInput, arguments, built, capabilities,
+    NamespaceOf, SpecInput, arguments, built, capabilities,
     identity::{self, Files},
     mounts::INIT,
     security::SecurityOptions,
@@ -74,24 +74,19 @@ pub(super) fn container_process(
 
 /// The process of an exec: the container's, with what the exec says in its place.
 ///
-/// `spec` is the running container's.
+/// `input` is the running container's; what is not about its process is not looked at.
 ///
 /// # Errors
 /// `System`, as for the container: `unable to find user x: no matching entries in passwd file`.
-pub fn exec_process(
-    spec: &Spec,
-    config: &ContainerConfig,
-    host: &HostConfig,
-    wish: &ExecWish<'_>,
-    passwd: Option<&[u8]>,
-    group: Option<&[u8]>,
-    machine: &dyn Machine,
-) -> Result<Process> {
-    let files = Files { passwd, group };
-    let mut process = spec
-        .process()
-        .clone()
-        .ok_or_else(|| system("the container's spec has no process"))?;
+pub fn exec_process(input: &SpecInput<'_>, wish: &ExecWish<'_>) -> Result<Process> {
+    let (config, host) = (input.config, input.host);
+    let files = Files {
+        passwd: input.passwd,
+        group: input.group,
+    };
+    let security = SecurityOptions::parse(host)?;
+    let held = capabilities::of_container(host, input.machine)?;
+    let mut process = container_process(input, &security, &held)?;
     // The container's own user is looked up again, as dockerd does: its groups may be others by now.
     let wanted = match wish.user {
         "" => &config.user,
@@ -106,7 +101,7 @@ pub fn exec_process(
         .set_args(Some(wish.args.to_vec()))
         .set_env(Some(env));
     if wish.privileged {
-        process.set_capabilities(Some(capabilities::sets(&capabilities::all(machine))?));
+        process.set_capabilities(Some(capabilities::sets(&capabilities::all(input.machine))?));
     }
     let folder = match wish.working_dir {
         "" => &config.working_dir,

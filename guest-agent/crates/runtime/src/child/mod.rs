@@ -125,6 +125,11 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// What the parent keeps of it.
+    pub(crate) fn into_filter(self) -> Option<Filter> {
+        self.filter
+    }
+
     /// Clones the child into its namespaces and the group.
     pub(crate) fn clone_into(&self, cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
         let Some(pid_namespace) = &self.pid_namespace else {

@@ -45,9 +45,9 @@ const X32_BIT: u32 = 0x4000_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const ERRNO: u32 = 0x0005_0000;
 
-/// A compiled filter.
+/// A container's seccomp filter, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Filter {
+pub struct Filter {
     pub(crate) program: Vec<Instruction>,
     pub(crate) flags: u32,
 }

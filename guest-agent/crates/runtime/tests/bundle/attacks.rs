@@ -40,17 +40,12 @@ fn refused(bed: &Bed, spec: &Value, root: &Root) -> String {
 }
 
 /// Runs one more process in a container.
-fn exec(
-    bed: &Bed,
-    container: &Container,
-    spec: &Value,
-    process: &Value,
-) -> Result<(i32, String), CreateError> {
+fn exec(bed: &Bed, container: &Container, process: &Value) -> Result<(i32, String), CreateError> {
     let output = bed.new_folder("exec").join("output");
     let out = fs::File::create(&output).expect("made");
     let input = fs::File::open("/dev/null").expect("there");
     let exec = Exec::start(&ExecOptions {
-        spec: &serde_json::from_value(spec.clone()).expect("a spec"),
+        filter: None,
         process: &serde_json::from_value(process.clone()).expect("a process"),
         container: container.pidfd(),
         cgroup: container.cgroup(),
@@ -240,7 +235,7 @@ pub(crate) fn descriptors_of_the_caller_lead_nowhere(bed: &Bed) {
         let mut process = writable["process"].clone();
         process["cwd"] = json!(cwd);
         process["args"] = json!([program]);
-        let ran = exec(bed, &container, &writable, &process);
+        let ran = exec(bed, &container, &process);
         assert!(ran.is_err(), "{cwd} {program}: {ran:?}");
     }
     end(&container);
@@ -264,7 +259,7 @@ pub(crate) fn a_child_that_waits_cannot_be_looked_into(bed: &Bed) {
         .expect("created");
     let script =
         "for p in /proc/[0-9]*; do echo $(cat $p/comm): $(readlink $p/exe || echo hidden); done";
-    let (_, said) = exec(bed, &neighbour, &joined, &spec(script)["process"]).expect("run");
+    let (_, said) = exec(bed, &neighbour, &spec(script)["process"]).expect("run");
     let this = fs::read_to_string("/proc/self/comm").expect("there");
     assert!(
         said.contains(&format!("{}: hidden\n", this.trim())) && said.contains("/bin/busybox"),
@@ -351,13 +346,13 @@ pub(crate) fn an_exec_writes_nothing_into_the_containers_proc(bed: &Bed) {
     let mut process = spec["process"].clone();
     process["oomScoreAdj"] = json!(300);
     process["args"] = json!(["cat", "/etc/victim"]);
-    let ran = exec(bed, &container, &spec, &process).expect("run");
+    let ran = exec(bed, &container, &process).expect("run");
     assert_eq!(ran, (0, VICTIM.to_owned()));
     end(&container);
     // And yet it is set.
     let container = waiting(bed);
     process["args"] = json!(["cat", "/proc/self/oom_score_adj"]);
-    let ran = exec(bed, &container, &spec, &process).expect("run");
+    let ran = exec(bed, &container, &process).expect("run");
     assert_eq!(ran, (0, "300\n".to_owned()));
     end(&container);
 }

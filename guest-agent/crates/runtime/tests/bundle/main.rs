@@ -502,7 +502,7 @@ fn a_bind_is_read_only_when_asked(bed: &Bed) {
 fn a_file_over_a_folder_is_refused(bed: &Bed) {
     let mut spec = spec("true");
     let mounts = spec["mounts"].as_array_mut().expect("a list");
-    mounts.push(json!({"destination": "/etc", "type": "bind", "source": "/etc/hostname", "options": ["bind"]}));
+    mounts.push(json!({"destination": "/etc", "type": "bind", "source": "/etc/passwd", "options": ["bind"]}));
     match bed.create(&spec, &Root::Folder(bed.root())) {
         Err(CreateError::Child(text)) => assert!(
             text.contains("Are you trying to mount a directory onto a file"),

@@ -58,21 +58,21 @@ impl LocalShims {
         self.config.run.join(id.as_str())
     }
 
-    async fn make_folder(&self, id: &ContainerId) -> Result<PathBuf> {
+    /// In memory and small, so that it costs less than to ask another thread.
+    fn make_folder(&self, id: &ContainerId) -> Result<PathBuf> {
         let folder = self.folder(id);
-        let made = async {
-            match tokio::fs::create_dir(&folder).await {
+        let make = || {
+            match std::fs::create_dir(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     // Left by an earlier run of the same container.
-                    tokio::fs::remove_dir_all(&folder).await?;
-                    tokio::fs::create_dir(&folder).await?;
+                    std::fs::remove_dir_all(&folder)?;
+                    std::fs::create_dir(&folder)?;
                 }
                 made => made?,
             }
-            tokio::fs::create_dir(folder.join(ROOT_FOLDER)).await
+            std::fs::create_dir(folder.join(ROOT_FOLDER))
         };
-        made.await
-            .map_err(|error| system(format!("make folder {}", folder.display()), &error))?;
+        make().map_err(|error| system(format!("make folder {}", folder.display()), &error))?;
         Ok(folder)
     }
 }
@@ -80,7 +80,7 @@ impl LocalShims {
 #[async_trait]
 impl Shims for LocalShims {
     async fn launch(&self, request: LaunchRequest) -> Result<Arc<dyn Shim>> {
-        let run = self.make_folder(&request.id).await?;
+        let run = self.make_folder(&request.id)?;
         let connect = |error| system("start a shim", &error);
         let (control, events) = self.spawner.spawn().map_err(connect)?;
         let mut control = UnixStream::from_std(control).map_err(connect)?;
@@ -96,13 +96,20 @@ impl Shims for LocalShims {
             run: run.clone(),
             folder: request.folder,
             cgroup_root: self.config.cgroup_root.clone(),
+            run_at_once: request.run_at_once,
         };
         let answer = async {
             shim::send(&mut control, &launch).await?;
             shim::receive::<Reply>(&mut control).await
         };
-        match answer.await {
-            Ok(Reply::Done) => Ok(Arc::new(ShimClient::new(run, control, events))),
+        let answer = answer.await;
+        // After this one has what it needs: the next shim is not to compete with it.
+        self.spawner.prepare();
+        match answer {
+            Ok(Reply::Done) => {
+                let run_at_once = request.run_at_once;
+                Ok(Arc::new(ShimClient::new(run, control, events, run_at_once)))
+            }
             Ok(Reply::Failed { kind, text }) => Err(Error::new(kind.into(), text)),
             Ok(other) => Err(shim::unexpected(&other)),
             Err(error) => Err(system(
@@ -131,7 +138,7 @@ impl Shims for LocalShims {
                 },
             )) = found.await
             {
-                let shim = Arc::new(ShimClient::new(folder.clone(), control, events));
+                let shim = Arc::new(ShimClient::new(folder.clone(), control, events, false));
                 if started {
                     return Ok(Recovered::Running { shim, pid, paused });
                 }
@@ -173,7 +180,7 @@ impl Shims for LocalShims {
 
     async fn forget(&self, id: &ContainerId) -> Result<()> {
         let folder = self.folder(id);
-        match tokio::fs::remove_dir_all(&folder).await {
+        match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(system(
                 format!("remove folder {}", folder.display()),
                 &error,

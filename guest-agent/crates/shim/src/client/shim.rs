@@ -24,22 +24,67 @@ use crate::protocol::{self, Event, Reply, Request};
 #[derive(Debug)]
 pub(super) struct ShimClient {
     folder: PathBuf,
-    control: Mutex<UnixStream>,
+    control: Mutex<Control>,
     events: Mutex<UnixStream>,
 }
 
+/// The connection for requests.
+#[derive(Debug)]
+struct Control {
+    stream: UnixStream,
+    start: Start,
+}
+
+/// How the start of the program went, which the shim says without being asked when it was told to at launch.
+#[derive(Debug)]
+enum Start {
+    /// It is asked for like anything else.
+    Asked,
+    /// The next message says it.
+    Coming,
+    /// Read by somebody who wanted the message after it.
+    Known(Result<Reply>),
+}
+
+impl Control {
+    async fn ask(&mut self, request: &Request) -> Result<Reply> {
+        if matches!(self.start, Start::Coming) {
+            self.start = Start::Known(reply(&mut self.stream).await);
+        }
+        exchange(&mut self.stream, request).await
+    }
+
+    async fn start(&mut self) -> Result<Reply> {
+        match std::mem::replace(&mut self.start, Start::Asked) {
+            Start::Asked => exchange(&mut self.stream, &Request::Start).await,
+            Start::Coming => reply(&mut self.stream).await,
+            Start::Known(reply) => reply,
+        }
+    }
+}
+
 impl ShimClient {
-    pub(super) fn new(folder: PathBuf, control: UnixStream, events: UnixStream) -> Self {
+    pub(super) fn new(
+        folder: PathBuf,
+        control: UnixStream,
+        events: UnixStream,
+        run_at_once: bool,
+    ) -> Self {
+        let start = if run_at_once {
+            Start::Coming
+        } else {
+            Start::Asked
+        };
+        let stream = control;
         Self {
             folder,
-            control: Mutex::new(control),
+            control: Mutex::new(Control { stream, start }),
             events: Mutex::new(events),
         }
     }
 
     async fn ask(&self, request: &Request) -> Result<Reply> {
-        let mut control = self.control.lock().await;
-        exchange(&mut control, request).await
+        self.control.lock().await.ask(request).await
     }
 
     async fn done(&self, request: &Request) -> Result<()> {
@@ -58,11 +103,12 @@ impl ShimClient {
 }
 
 async fn exchange(stream: &mut UnixStream, request: &Request) -> Result<Reply> {
-    let reply = async {
-        send(stream, request).await?;
-        receive(stream).await
-    };
-    match reply.await {
+    send(stream, request).await.map_err(|error| gone(&error))?;
+    reply(stream).await
+}
+
+async fn reply(stream: &mut UnixStream) -> Result<Reply> {
+    match receive(stream).await {
         Ok(Reply::Failed { kind, text }) => Err(Error::new(kind.into(), text)),
         Ok(reply) => Ok(reply),
         Err(error) => Err(gone(&error)),
@@ -103,7 +149,7 @@ impl Shim for ShimClient {
     }
 
     async fn start(&self) -> Result<u32> {
-        match self.ask(&Request::Start).await? {
+        match self.control.lock().await.start().await? {
             Reply::Pid(pid) => Ok(pid),
             other => Err(unexpected(&other)),
         }

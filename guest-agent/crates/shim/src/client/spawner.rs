@@ -10,12 +10,15 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-    sendmsg, socketpair,
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+        SocketType, sendmsg, socketpair,
+    },
 };
 
 #[derive(Debug)]
@@ -28,25 +31,50 @@ pub(super) struct Spawner {
 struct Running {
     socket: OwnedFd,
     process: Child,
+    /// A shim that waits for its container.
+    spare: Option<Ends>,
 }
+
+/// The engine's ends of a shim's two connections: control and events.
+type Ends = (UnixStream, UnixStream);
 
 impl Spawner {
     pub(super) fn new(program: (PathBuf, Vec<OsString>)) -> io::Result<Self> {
         let running = Mutex::new(start(&program)?);
-        Ok(Self { program, running })
+        let spawner = Self { program, running };
+        spawner.prepare();
+        Ok(spawner)
     }
 
-    /// Forks a shim; gives the engine's ends of its two connections.
-    pub(super) fn spawn(&self) -> io::Result<(UnixStream, UnixStream)> {
+    /// A shim: the one that waits, or a new one.
+    pub(super) fn spawn(&self) -> io::Result<Ends> {
+        let mut running = self.running();
+        match running.spare.take() {
+            Some(spare) if is_connected(&spare.0) => Ok(spare),
+            _ => self.fork(&mut running),
+        }
+    }
+
+    /// Makes a shim that waits, unless there is one. What fails here is told by the next [`Spawner::spawn`].
+    pub(super) fn prepare(&self) {
+        let mut running = self.running();
+        if running.spare.is_none() {
+            running.spare = self.fork(&mut running).ok();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fork(&self, running: &mut Running) -> io::Result<Ends> {
         let (control, their_control) = UnixStream::pair()?;
         let (events, their_events) = UnixStream::pair()?;
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if hand_over(&running.socket, &their_control, &their_events).is_err() {
             let _ = running.process.wait();
             *running = start(&self.program)?;
             hand_over(&running.socket, &their_control, &their_events)?;
         }
-        drop(running);
         control.set_nonblocking(true)?;
         events.set_nonblocking(true)?;
         Ok((control, events))
@@ -68,7 +96,21 @@ fn start((program, arguments): &(PathBuf, Vec<OsString>)) -> io::Result<Running>
         .args(arguments)
         .stdin(Stdio::from(theirs))
         .spawn()?;
-    Ok(Running { socket, process })
+    Ok(Running {
+        socket,
+        process,
+        spare: None,
+    })
+}
+
+/// False: the shim at the other end was killed.
+fn is_connected(control: &UnixStream) -> bool {
+    let mut ready = [PollFd::new(control, PollFlags::RDHUP)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut ready, Some(&at_once)), Ok(0))
 }
 
 fn hand_over(socket: &OwnedFd, control: &UnixStream, events: &UnixStream) -> io::Result<()> {

@@ -28,8 +28,7 @@ use engine::ports::{
     rootfs::Rootfs,
     world::Timestamp,
 };
-use oci_spec::runtime::Spec;
-use runtime::{Cgroup, Container, CreateError, CreateOptions, Stdio};
+use runtime::{Cgroup, Container, CreateError, CreateOptions, Filter, Stdio};
 use rustix::event::epoll::EventFlags;
 
 use self::{
@@ -60,13 +59,21 @@ pub(crate) const ROOT_FOLDER: &str = "rootfs";
 /// # Errors
 /// The engine or the system fails before there is a container.
 pub(crate) fn run(control: UnixStream, events: UnixStream) -> io::Result<()> {
-    let launch: Launch = protocol::read(&control)?;
     rustix::thread::set_name(c"berth-shim")?;
+    let launch: Launch = match protocol::read(&control) {
+        // The engine went before it had a container for this shim.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+        read => read?,
+    };
+    let run_at_once = launch.run_at_once;
     match Shim::launch(launch) {
         Ok(mut shim) => {
             protocol::write(&control, &Reply::Done)?;
-            shim.connect(control, Role::Control(Vec::new()))?;
+            let control = shim.connect(control, Role::Control(Vec::new()))?;
             shim.connect(events, Role::Events)?;
+            if run_at_once {
+                shim.serve_start(control);
+            }
             shim.serve()
         }
         Err((kind, text)) => protocol::write(&control, &Reply::Failed { kind, text }),
@@ -76,7 +83,8 @@ pub(crate) fn run(control: UnixStream, events: UnixStream) -> io::Result<()> {
 struct Shim {
     poll: Poll,
     listener: UnixListener,
-    spec: Spec,
+    /// For execs.
+    filter: Option<Filter>,
     launch: Settings,
     container: Option<Container>,
     cgroup: Cgroup,
@@ -164,7 +172,7 @@ impl Shim {
         Ok(Self {
             poll,
             listener,
-            spec: launch.spec,
+            filter: container.take_filter(),
             launch: Settings {
                 run: launch.run,
                 folder: launch.folder,

@@ -42,6 +42,14 @@ impl Shim {
         }
     }
 
+    /// As if it had been asked to start.
+    pub(super) fn serve_start(&mut self, from: u32) {
+        match self.start() {
+            Ok(reply) => self.reply(from, &reply),
+            Err((kind, text)) => self.reply(from, &Reply::Failed { kind, text }),
+        }
+    }
+
     /// `None`: answered already, or later.
     fn serve_request(&mut self, from: u32, request: Request) -> Result<Option<Reply>, Refusal> {
         match request {
@@ -179,7 +187,7 @@ impl Shim {
         });
         let (mut ends, inherited) = task::pipes(streams.stdin).map_err(system("make pipes"))?;
         let options = ExecOptions {
-            spec: &self.spec,
+            filter: self.filter.as_ref(),
             process,
             container: first.pidfd.as_fd(),
             cgroup: &self.cgroup,

@@ -2,7 +2,7 @@ use docker_api::Ulimit;
 use oci_spec::runtime::Capability;
 
 use super::*;
-use crate::spec::tests::{Case, TestMachine};
+use crate::spec::tests::Case;
 
 fn own(list: &[&str]) -> Vec<String> {
     list.iter().map(|&one| one.to_owned()).collect()
@@ -130,16 +130,7 @@ fn wish<'a>(args: &'a [String], user: &'a str) -> ExecWish<'a> {
 }
 
 fn exec(case: &Case, wish: &ExecWish<'_>) -> Result<Process> {
-    let machine = TestMachine::default();
-    exec_process(
-        &case.spec(),
-        &case.config,
-        &case.host,
-        wish,
-        Some(case.passwd),
-        Some(case.group),
-        &machine,
-    )
+    exec_process(&case.input(), wish)
 }
 
 #[test]
