@@ -12,6 +12,7 @@ use crate::{
     exec::Execs,
     ports::{
         containers::{Logs, Shims},
+        files::Files,
         host::Host,
         images::Images,
         network::Networks,
@@ -33,6 +34,8 @@ pub struct Ports {
     pub images: Arc<dyn Images>,
     /// Images as containers need them.
     pub rootfs: Arc<dyn RootfsStore>,
+    /// Files of containers.
+    pub files: Arc<dyn Files>,
     /// Registries.
     pub registry: Arc<dyn Registry>,
     /// Running containers.

@@ -127,7 +127,8 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
     let ports = Ports {
         store: Arc::new(StateDb::open(root)?),
         images: images.clone(),
-        rootfs: images,
+        rootfs: images.clone(),
+        files: images,
         registry: Arc::new(RegistryClient::new(&registry::Settings::default())?),
         shims: Arc::new(shims),
         logs: Arc::new(LocalLogs),

@@ -2,6 +2,7 @@
 
 mod containers;
 mod exec;
+mod files;
 mod images;
 mod networks;
 mod streams;
@@ -35,6 +36,14 @@ pub(crate) async fn answer(api: &Api, call: Call) -> Response<Body> {
 }
 
 async fn of_engine(engine: &Arc<Engine>, call: Call) -> Answer {
+    if let "container_archive"
+    | "container_archive_info"
+    | "put_container_archive"
+    | "container_changes"
+    | "container_export" = call.operation
+    {
+        return files::answer(engine, call).await;
+    }
     match call
         .operation
         .split_once('_')

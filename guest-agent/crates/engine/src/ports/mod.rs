@@ -4,6 +4,7 @@
 //! for tests goes into `ports::memory`.
 
 pub mod containers;
+pub mod files;
 pub mod host;
 pub mod images;
 pub mod network;
