@@ -36,6 +36,14 @@ pub(crate) struct ByUser {
     pub(crate) owner: Option<(u32, u32)>,
 }
 
+/// An attribute was refused by the file system.
+#[derive(Debug, thiserror::Error)]
+#[error("set attribute {name}")]
+pub(crate) struct AttributeError {
+    pub(crate) name: String,
+    pub(crate) source: io::Error,
+}
+
 /// Makes entries below a root.
 pub(crate) struct Maker {
     pub(crate) root: Root,
@@ -225,13 +233,21 @@ impl Maker {
             EntryType::Block => FileType::BlockDevice,
             _ => FileType::Fifo,
         };
-        let number = |value: io::Result<Option<u32>>| value.map(Option::unwrap_or_default);
-        let device = makedev(
-            number(entry.header().device_major())?,
-            number(entry.header().device_minor())?,
-        );
+        let device = if kind == FileType::Fifo {
+            0
+        } else {
+            let header = entry.header();
+            let number = |value: io::Result<Option<u32>>| value.map(Option::unwrap_or_default);
+            makedev(
+                number(header.device_major())?,
+                number(header.device_minor())?,
+            )
+        };
         // 0:0 is overlayfs' own whiteout: an archive may not smuggle one in.
         if kind == FileType::CharacterDevice && device == 0 {
+            if self.by_user.is_some() {
+                return Err(Errno::PERM.into());
+            }
             return Err(io::ErrorKind::Unsupported.into());
         }
         mknodat(
@@ -279,6 +295,11 @@ impl Maker {
                 // A file system without them, or a name that only root may set.
                 Err(Errno::NOTSUP) if self.by_user.is_none() => {}
                 Err(Errno::PERM) if !self.is_root || self.by_user.is_some() => {}
+                Err(error) if self.by_user.is_some() => {
+                    let name = name.clone();
+                    let source = error.into();
+                    return Err(io::Error::other(AttributeError { name, source }));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -19,6 +19,9 @@ use tokio::{
 /// Bytes read at once from a file or a client.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 
+/// Most memory that unpacking xz may take: what its strongest preset needs, and some.
+const MAX_XZ_BYTES: u64 = 128 << 20;
+
 /// Chunks under way to a reader.
 const CHUNKS: usize = 4;
 
@@ -142,21 +145,25 @@ impl<R: Read> Read for Hashing<R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
+    Bzip2,
     Gzip,
+    Xz,
     Zstd,
 }
 
 impl Compression {
     pub(crate) fn of(head: &[u8]) -> Self {
         match head {
+            [b'B', b'Z', b'h', ..] => Self::Bzip2,
             [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
+            [0xfd, b'7', b'z', b'X', ..] => Self::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
             _ => Self::None,
         }
     }
 }
 
-/// Unpacks gzip and zstd, told by the first bytes; anything else is passed on as it is.
+/// Unpacks gzip, zstd, bzip2 and xz, told by the first bytes; anything else is passed on as it is.
 pub(crate) fn decoder<'a>(
     mut reader: impl Read + 'a,
 ) -> io::Result<(Compression, Box<dyn Read + 'a>)> {
@@ -173,6 +180,12 @@ pub(crate) fn decoder<'a>(
     let whole = io::BufReader::with_capacity(64 << 10, whole);
     let decoder: Box<dyn Read + 'a> = match compression {
         Compression::None => Box::new(whole),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
+        Compression::Xz => {
+            let flags = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(MAX_XZ_BYTES, flags)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
+        }
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
     };

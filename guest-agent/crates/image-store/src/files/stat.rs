@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use super::view::View;
+use crate::root::Root;
 
 /// Most links on the way to an end, as in Go.
 const MAX_LINKS: u32 = 255;
@@ -31,7 +32,7 @@ pub(super) fn look(view: &View, path: &str) -> errdefs::Result<(OwnedFd, Stat)> 
 pub(super) fn describe(view: &View, path: &str, stat: &Stat) -> errdefs::Result<PathStat> {
     let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
     let link_target = if is_link {
-        follow(view, Path::new(path))
+        follow(&view.root, Path::new(path))
             .map_err(|error| failed("lstat", path, error))?
             .to_string_lossy()
             .into_owned()
@@ -52,7 +53,7 @@ pub(super) fn describe(view: &View, path: &str, stat: &Stat) -> errdefs::Result<
 }
 
 /// Where a path ends when its links are followed, as far as there is something.
-fn follow(view: &View, path: &Path) -> Result<PathBuf, Errno> {
+pub(super) fn follow(root: &Root, path: &Path) -> Result<PathBuf, Errno> {
     let mut left: Vec<PathBuf> = parts(path);
     let mut so_far = PathBuf::from("/");
     let mut links = 0;
@@ -62,8 +63,7 @@ fn follow(view: &View, path: &Path) -> Result<PathBuf, Errno> {
             continue;
         }
         let next = so_far.join(&part);
-        let link = view
-            .root
+        let link = root
             .place(&next, false)
             .and_then(|place| readlinkat(&place, "", Vec::new()));
         let Ok(target) = link else {

@@ -6,14 +6,14 @@ use std::{
     ffi::OsStr,
     io::{self, Read},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Component, Path, PathBuf},
 };
 
 use engine::ports::files::PutRequest;
-use errdefs::{Error, ErrorKind, Result};
+use errdefs::{Error, ErrorKind};
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat},
     io::Errno,
@@ -21,20 +21,23 @@ use rustix::{
 use tar::{Archive, Entry, EntryType};
 
 use super::{
-    stat::{failed, go_text},
+    stat::{failed, follow, go_text},
     view::View,
 };
 use crate::{
     bounded::Bounded,
     error::invalid,
-    make::{ByUser, Maker},
+    make::{AttributeError, ByUser, Maker},
     root::{Root, remove_all},
     sparse::Sparse,
     unpack::{MAX_ENTRIES, MAX_NAME_BYTES},
 };
 
+/// What the `tar` crate says of an archive that ends right behind an entry's content.
+const CUT_PADDING: &str = "unexpected EOF during skip";
+
 /// Unpacks a plain tar at the request's path.
-pub(super) fn put(view: &View, request: PutRequest, tar: impl Read) -> Result<()> {
+pub(super) fn put(view: &View, request: PutRequest, tar: impl Read) -> errdefs::Result<()> {
     let (root, at) = folder(view, &request)?;
     let owner = request.owner?;
     let mut put = Put {
@@ -47,7 +50,11 @@ pub(super) fn put(view: &View, request: PutRequest, tar: impl Read) -> Result<()
     let mut entries = archive.entries().map_err(|error| unread(&error))?;
     let mut count = 0;
     while let Some(entry) = bound.next(&mut entries) {
-        let mut entry = entry.map_err(|error| unread(&error))?;
+        let mut entry = match entry {
+            // The last one's content was whole: what fills its block up is missed by nobody.
+            Err(error) if error.to_string() == CUT_PADDING => break,
+            entry => entry.map_err(|error| unread(&error))?,
+        };
         count += 1;
         if count > MAX_ENTRIES {
             return Err(invalid("the archive has too many entries"));
@@ -65,7 +72,7 @@ pub(super) fn put(view: &View, request: PutRequest, tar: impl Read) -> Result<()
 }
 
 /// The folder that is unpacked into, and its path without links.
-fn folder(view: &View, request: &PutRequest) -> Result<(Root, PathBuf)> {
+fn folder(view: &View, request: &PutRequest) -> errdefs::Result<(Root, PathBuf)> {
     let path = request.path.as_str();
     let of_path = |error| failed("lstat", path, error);
     let place = view.root.place(Path::new(path), true).map_err(of_path)?;
@@ -96,7 +103,7 @@ struct Put {
 }
 
 impl Put {
-    fn take(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<()> {
+    fn take(&mut self, entry: &mut Entry<'_, impl Read>) -> errdefs::Result<()> {
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
             return Ok(());
@@ -122,11 +129,7 @@ impl Put {
         let is_folder = kind == EntryType::Directory;
         let parent = path.parent().unwrap_or(Path::new(""));
         let of_path = |error: io::Error| self.failed(&path, &error);
-        let parent = self
-            .maker
-            .root
-            .ensure_folder(parent)
-            .map_err(|error| of_path(error.into()))?;
+        let parent = self.parent(parent).map_err(|error| of_path(error.into()))?;
         self.make_room(parent.as_fd(), &name, &path, is_folder)?;
         let metadata = self.maker.metadata(entry).map_err(|error| unread(&error))?;
         let made = self
@@ -144,6 +147,17 @@ impl Put {
         }
     }
 
+    /// The folder an entry is made in. Where a link leads to nothing yet, what it leads to is made.
+    fn parent(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        match self.maker.root.ensure_folder(path) {
+            Err(Errno::NOTDIR) => {
+                let end = follow(&self.maker.root, path)?;
+                self.maker.root.ensure_folder(&end)
+            }
+            result => result,
+        }
+    }
+
     /// Takes away what has the name, unless a folder meets a folder.
     fn make_room(
         &self,
@@ -151,7 +165,7 @@ impl Put {
         name: &Path,
         path: &Path,
         is_folder: bool,
-    ) -> Result<()> {
+    ) -> errdefs::Result<()> {
         let Ok(stat) = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else {
             return Ok(());
         };
@@ -176,9 +190,20 @@ impl Put {
     }
 
     fn failed(&self, path: &Path, error: &io::Error) -> Error {
+        let refused = error
+            .get_ref()
+            .and_then(|error| error.downcast_ref::<AttributeError>());
+        if let Some(AttributeError { name, source }) = refused {
+            let (path, why) = (self.at.join(path), go_text(source));
+            return system(format!(
+                "lsetxattr {}: xattr {name:?}: {why}",
+                path.display()
+            ));
+        }
         match Errno::from_io_error(error) {
             None => unread(error),
             Some(Errno::NOENT) => Error::new(ErrorKind::NotFound, go_text(error)),
+            Some(Errno::PERM) => system(go_text(error)),
             Some(_) => {
                 let path = self.at.join(path);
                 system(format!("{}: {}", path.display(), go_text(error)))
@@ -188,7 +213,7 @@ impl Put {
 }
 
 /// A link to another name in the archive stays below the folder.
-fn check_link(entry: &Entry<'_, impl Read>) -> Result<()> {
+fn check_link(entry: &Entry<'_, impl Read>) -> errdefs::Result<()> {
     let target = entry.link_name_bytes().unwrap_or_default();
     match local(&target) {
         Some(path) if path.file_name().is_some() => Ok(()),
