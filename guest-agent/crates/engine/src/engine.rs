@@ -11,6 +11,7 @@ use crate::{
     events::EventBus,
     exec::Execs,
     ports::{
+        commits::Commits,
         containers::{Logs, Shims},
         files::Files,
         host::Host,
@@ -36,6 +37,8 @@ pub struct Ports {
     pub rootfs: Arc<dyn RootfsStore>,
     /// Files of containers.
     pub files: Arc<dyn Files>,
+    /// Images made here.
+    pub commits: Arc<dyn Commits>,
     /// Registries.
     pub registry: Arc<dyn Registry>,
     /// Running containers.

@@ -271,7 +271,7 @@ impl Inner {
     }
 
     /// What a container sees as its root, for reading.
-    fn view(&self, id: &ContainerId) -> Result<Root> {
+    pub(crate) fn view(&self, id: &ContainerId) -> Result<Root> {
         let mut folders = vec![Container::folder(&self.root, id).join("upper")];
         folders.extend(self.state().below(&self.root, id)?);
         Root::merged(&folders).map_err(|error| system(format!("look into container {id}"), error))

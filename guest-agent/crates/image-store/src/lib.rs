@@ -15,6 +15,7 @@
 mod archive;
 mod blobs;
 mod bounded;
+mod commit;
 mod containers;
 mod document;
 mod error;

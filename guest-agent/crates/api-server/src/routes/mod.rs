@@ -1,5 +1,6 @@
 //! The operations, one file per resource.
 
+mod commit;
 mod containers;
 mod exec;
 mod files;
