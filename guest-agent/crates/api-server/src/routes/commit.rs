@@ -8,7 +8,7 @@ use errdefs::{Error, ErrorKind};
 use serde_json::json;
 
 use super::{Answer, created, images::platform, line, streaming};
-use crate::call::Call;
+use crate::{call::Call, rest::Shared};
 
 /// `POST /commit`.
 pub(super) async fn commit(engine: &Arc<Engine>, mut call: Call) -> Answer {
@@ -37,8 +37,15 @@ pub(super) async fn import(engine: &Arc<Engine>, call: Call) -> Answer {
     if request.comment.is_empty() {
         request.comment = format!("Imported from {source}");
     }
-    let archive = Box::new(call.reader());
-    let id = engine.import_image(request, platform, archive).await?;
+    let (archive, rest) = Shared::pair(call.reader());
+    let imported = engine.import_image(request, platform, Box::new(archive));
+    let id = match imported.await {
+        Ok(id) => id,
+        Err(error) => {
+            rest.hear().await;
+            return Err(error);
+        }
+    };
     let told = ProgressMessage {
         status: id.to_string(),
         ..ProgressMessage::default()

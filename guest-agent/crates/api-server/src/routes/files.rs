@@ -14,7 +14,10 @@ use errdefs::{Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{Answer, empty, json, not_there, streaming};
-use crate::call::{Call, body_of};
+use crate::{
+    call::{Call, body_of},
+    rest::Shared,
+};
 
 const PATH_STAT: &str = "x-docker-container-path-stat";
 
@@ -50,8 +53,12 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
                 keep_kinds: call.query.flag("noOverwriteDirNonDir"),
                 to_user: call.query.flag("copyUIDGID"),
             };
-            let archive = Box::new(call.reader());
-            engine.put_archive(&name, &path, options, archive).await?;
+            let (archive, rest) = Shared::pair(call.reader());
+            let archive = Box::new(archive);
+            if let Err(error) = engine.put_archive(&name, &path, options, archive).await {
+                rest.hear().await;
+                return Err(error);
+            }
             empty(StatusCode::OK)
         }
         "container_export" => {

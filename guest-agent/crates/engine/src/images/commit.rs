@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Engine,
-    containers::state::Phase,
+    containers::{container::Container, state::Phase},
     ports::{ByteReader, commits::NewImage},
     time::rfc3339,
 };
@@ -92,30 +92,37 @@ impl Engine {
             let is_paused = pause
                 && life.state.phase == Phase::Running
                 && engine.pause_container(id).await.is_ok();
-            let made = engine
-                .ports
-                .commits
-                .commit(&container.id, image.clone())
-                .await;
+            let made = engine.commit_still(&container, image, name).await;
             if is_paused && let Err(error) = engine.unpause_container(id).await {
                 tracing::warn!(id, %error, "thaw a container after its commit");
             }
-            let digest = made?;
-            let shown = digest.to_string();
-            engine.tell("image", "create", &shown, &[("name", &shown)]);
-            let familiar = name.map(|name| name.familiar()).unwrap_or_default();
-            if !familiar.is_empty() {
-                engine.tell("image", "tag", &shown, &[("name", &familiar)]);
-            }
-            let attributes = [
-                ("comment", image.comment),
-                ("imageID", shown),
-                ("imageRef", familiar),
-            ];
-            engine.tell_container(&container, "commit", &attributes);
-            Ok(digest)
+            made
         })
         .await
+    }
+
+    /// Makes the image, and tells of it.
+    async fn commit_still(
+        &self,
+        container: &Container,
+        image: NewImage,
+        name: Option<Reference>,
+    ) -> Result<Digest> {
+        let comment = image.comment.clone();
+        let digest = self.ports.commits.commit(&container.id, image).await?;
+        let shown = digest.to_string();
+        self.tell("image", "create", &shown, &[("name", &shown)]);
+        let familiar = name.map(|name| name.familiar()).unwrap_or_default();
+        if !familiar.is_empty() {
+            self.tell("image", "tag", &shown, &[("name", &familiar)]);
+        }
+        let attributes = [
+            ("comment", comment),
+            ("imageID", shown),
+            ("imageRef", familiar),
+        ];
+        self.tell_container(container, "commit", &attributes);
+        Ok(digest)
     }
 
     /// Makes an image of one layer. Docker API: POST /images/create with `fromSrc=-`.
