@@ -202,6 +202,6 @@ mod tests {
             refused("/"),
             Err("container rootfs is marked read-only".into())
         );
-        assert_eq!(Guard::default().check("/"), Ok(()));
+        assert!(Guard::default().check("/").is_ok());
     }
 }

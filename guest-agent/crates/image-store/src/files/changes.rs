@@ -74,7 +74,7 @@ impl Inner {
         let below = self.state().below(&self.root, id)?;
         let upper = Container::folder(&self.root, id).join("upper");
         let compare = || {
-            let whole = [&[upper.clone()], &below[..]].concat();
+            let whole = [std::slice::from_ref(&upper), &below[..]].concat();
             let mut walk = Walk {
                 whole: Root::merged(&whole)?,
                 found: Vec::new(),

@@ -210,7 +210,7 @@ mod tests {
                 gid: 5,
                 size: 3,
                 seconds,
-                attributes: vec![("security.capability".into(), vec![1, 0, 10, 61])],
+                attributes: vec![("security.capability".into(), vec![1, 0, 2, 61])],
                 ..Head::default()
             };
             let mut tar = Tarball::new(Vec::new());
@@ -231,7 +231,7 @@ mod tests {
                     value = Some(extension.value_bytes().to_vec());
                 }
             }
-            assert_eq!(value.as_deref(), Some(&[1, 0, 10, 61][..]));
+            assert_eq!(value.as_deref(), Some(&[1, 0, 2, 61][..]));
         }
     }
 

@@ -693,7 +693,7 @@ fn packed_archives_are_taken(bed: &Bed) -> anyhow::Result<()> {
 fn a_large_file_and_many_files_arrive_whole(bed: &Bed) -> anyhow::Result<()> {
     let folder = bed.folder()?;
     let large: Vec<u8> = (0..bed.stream_bytes as u64)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2])
         .collect();
     fs::write(folder.join("large"), &large)?;
     fs::create_dir(folder.join("many"))?;
