@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use engine::ports::ByteReader;
 use oci::Digest;
 use sha2::{Digest as _, Sha256};
@@ -25,25 +25,53 @@ const MAX_XZ_BYTES: u64 = 128 << 20;
 /// Chunks under way to a reader.
 const CHUNKS: usize = 4;
 
+/// Pieces read ahead of a thread, and the most bytes of one: clients send many small ones, and a wake for each would cost more than the work.
+const AHEAD_PIECES: usize = 16;
+const PIECE_BYTES: usize = 64 << 10;
+
 /// An async reader, read by a thread that may block.
 pub(crate) struct Blocking {
-    handle: Handle,
-    reader: ByteReader,
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
 }
 
 impl Blocking {
-    /// For a thread of the runtime that is running.
-    pub(crate) fn new(reader: ByteReader) -> Self {
+    /// For the runtime that is running.
+    pub(crate) fn new(mut reader: ByteReader) -> Self {
+        let (sender, pieces) = mpsc::channel(AHEAD_PIECES);
+        Handle::current().spawn(async move {
+            loop {
+                let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+                let piece = match reader.read_buf(&mut piece).await {
+                    Ok(0) => return,
+                    Ok(_) => Ok(piece.freeze()),
+                    Err(error) => Err(error),
+                };
+                let is_last = piece.is_err();
+                if sender.send(piece).await.is_err() || is_last {
+                    return;
+                }
+            }
+        });
         Self {
-            handle: Handle::current(),
-            reader,
+            pieces,
+            piece: Bytes::new(),
         }
     }
 }
 
 impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.handle.block_on(self.reader.read(buffer))
+        if self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                None => return Ok(0),
+                Some(piece) => self.piece = piece?,
+            }
+        }
+        let count = self.piece.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.piece[..count]);
+        self.piece.advance(count);
+        Ok(count)
     }
 }
 

@@ -8,7 +8,7 @@ use errdefs::{Error, ErrorKind};
 use serde_json::json;
 
 use super::{Answer, created, images::platform, line, streaming};
-use crate::{call::Call, rest::Shared};
+use crate::{call::Call, rest::relay};
 
 /// `POST /commit`.
 pub(super) async fn commit(engine: &Arc<Engine>, mut call: Call) -> Answer {
@@ -37,15 +37,10 @@ pub(super) async fn import(engine: &Arc<Engine>, call: Call) -> Answer {
     if request.comment.is_empty() {
         request.comment = format!("Imported from {source}");
     }
-    let (archive, rest) = Shared::pair(call.reader());
-    let imported = engine.import_image(request, platform, Box::new(archive));
-    let id = match imported.await {
-        Ok(id) => id,
-        Err(error) => {
-            rest.hear().await;
-            return Err(error);
-        }
-    };
+    let id = relay(call.reader(), |archive| {
+        engine.import_image(request, platform, Box::new(archive))
+    })
+    .await?;
     let told = ProgressMessage {
         status: id.to_string(),
         ..ProgressMessage::default()

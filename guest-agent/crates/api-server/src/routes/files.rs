@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::{Answer, empty, json, not_there, streaming};
 use crate::{
     call::{Call, body_of},
-    rest::Shared,
+    rest::relay,
 };
 
 const PATH_STAT: &str = "x-docker-container-path-stat";
@@ -53,12 +53,10 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
                 keep_kinds: call.query.flag("noOverwriteDirNonDir"),
                 to_user: call.query.flag("copyUIDGID"),
             };
-            let (archive, rest) = Shared::pair(call.reader());
-            let archive = Box::new(archive);
-            if let Err(error) = engine.put_archive(&name, &path, options, archive).await {
-                rest.hear().await;
-                return Err(error);
-            }
+            relay(call.reader(), |archive| {
+                engine.put_archive(&name, &path, options, Box::new(archive))
+            })
+            .await?;
             empty(StatusCode::OK)
         }
         "container_export" => {
