@@ -14,6 +14,7 @@ pub mod frames;
 pub mod json;
 mod keys;
 pub mod query;
+mod rest;
 pub mod route;
 mod routes;
 mod server;

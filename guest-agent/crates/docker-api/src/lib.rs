@@ -11,6 +11,7 @@
 pub mod container;
 pub mod event;
 pub mod exec;
+pub mod files;
 pub mod host_config;
 pub mod image;
 pub mod inspect;

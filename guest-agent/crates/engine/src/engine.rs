@@ -19,7 +19,9 @@ use crate::{
     events::EventBus,
     exec::Execs,
     ports::{
+        commits::Commits,
         containers::{Logs, Shims},
+        files::Files,
         host::Host,
         images::Images,
         network::Networks,
@@ -41,6 +43,10 @@ pub struct Ports {
     pub images: Arc<dyn Images>,
     /// Images as containers need them.
     pub rootfs: Arc<dyn RootfsStore>,
+    /// Files of containers.
+    pub files: Arc<dyn Files>,
+    /// Images made here.
+    pub commits: Arc<dyn Commits>,
     /// Registries.
     pub registry: Arc<dyn Registry>,
     /// Running containers.

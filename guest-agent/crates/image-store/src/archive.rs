@@ -198,7 +198,9 @@ impl Archive {
                 head(&layer.path).map_err(|error| system(format!("read layer {name:?}"), error))?;
             let media_type = match compression {
                 Compression::None => DOCKER_LAYER,
-                Compression::Gzip | Compression::Zstd => DOCKER_LAYER_GZIP,
+                Compression::Bzip2 | Compression::Gzip | Compression::Xz | Compression::Zstd => {
+                    DOCKER_LAYER_GZIP
+                }
             };
             layers.push(describe(layer, media_type));
         }

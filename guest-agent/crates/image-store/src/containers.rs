@@ -49,7 +49,7 @@ struct Record {
 }
 
 impl Container {
-    fn folder(root: &Path, id: &ContainerId) -> PathBuf {
+    pub(crate) fn folder(root: &Path, id: &ContainerId) -> PathBuf {
         root.join("containers").join(id.as_str())
     }
 
@@ -120,7 +120,7 @@ impl Container {
 }
 
 impl State {
-    fn container(&self, id: &ContainerId) -> Result<&Container> {
+    pub(crate) fn container(&self, id: &ContainerId) -> Result<&Container> {
         self.containers.get(id).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -130,7 +130,7 @@ impl State {
     }
 
     /// The folders below a container, the topmost first.
-    fn below(&self, root: &Path, id: &ContainerId) -> Result<Vec<PathBuf>> {
+    pub(crate) fn below(&self, root: &Path, id: &ContainerId) -> Result<Vec<PathBuf>> {
         let container = self.container(id)?;
         self.lower(root, &container.chains)
             .ok_or_else(|| damaged(format!("container {id}: a layer of its image is missing")))
@@ -222,7 +222,7 @@ impl Inner {
         Ok(())
     }
 
-    fn mounts(&self, id: &ContainerId) -> Result<Rootfs> {
+    pub(crate) fn mounts(&self, id: &ContainerId) -> Result<Rootfs> {
         let lower = self.state().below(&self.root, id)?;
         let folder = Container::folder(&self.root, id);
         let upper = folder.join("upper");
@@ -279,7 +279,7 @@ impl Inner {
     }
 
     /// What a container sees as its root, for reading.
-    fn view(&self, id: &ContainerId) -> Result<Root> {
+    pub(crate) fn view(&self, id: &ContainerId) -> Result<Root> {
         let folders = self.folders(id)?;
         Root::merged(&folders).map_err(|error| system(format!("look into container {id}"), error))
     }

@@ -74,6 +74,11 @@ impl Root {
         )?))
     }
 
+    /// A folder that is open already.
+    pub(crate) fn of(folder: OwnedFd) -> Self {
+        Self(folder)
+    }
+
     /// Opens a folder; links and `..` resolve inside.
     pub(crate) fn folder(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() {
@@ -87,6 +92,15 @@ impl Root {
     /// Opens whatever is there for reading, without waiting for another end; links and `..` resolve inside.
     pub(crate) fn file(&self, path: &Path) -> Result<OwnedFd, Errno> {
         self.open(path, OFlags::NONBLOCK | OFlags::NOCTTY)
+    }
+
+    /// Names whatever is there without opening it; a link at the end is followed only if `follow`.
+    pub(crate) fn place(&self, path: &Path, follow: bool) -> Result<OwnedFd, Errno> {
+        if follow {
+            self.open(path, OFlags::PATH)
+        } else {
+            self.open(path, OFlags::PATH | OFlags::NOFOLLOW)
+        }
     }
 
     fn open(&self, path: &Path, more: OFlags) -> Result<OwnedFd, Errno> {
@@ -153,7 +167,14 @@ fn remove_deep(folder: BorrowedFd<'_>, name: &Path, depth: u32) -> Result<(), Er
     }
     let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inside = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    // What is mounted there is somebody else's, and is not emptied before the kernel says that it is busy.
+    let inside =
+        openat2(folder, name, flags, Mode::empty(), ResolveFlags::NO_XDEV).map_err(|error| {
+            match error {
+                Errno::XDEV => Errno::BUSY,
+                other => other,
+            }
+        })?;
     for entry in children(inside.as_fd())? {
         remove_deep(inside.as_fd(), &entry, depth)?;
     }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use engine::ports::ByteReader;
 use oci::Digest;
 use sha2::{Digest as _, Sha256};
@@ -19,28 +19,59 @@ use tokio::{
 /// Bytes read at once from a file or a client.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 
+/// Most memory that unpacking xz may take: what its strongest preset needs, and some.
+const MAX_XZ_BYTES: u64 = 128 << 20;
+
 /// Chunks under way to a reader.
 const CHUNKS: usize = 4;
 
+/// Pieces read ahead of a thread, and the most bytes of one: clients send many small ones, and a wake for each would cost more than the work.
+const AHEAD_PIECES: usize = 16;
+const PIECE_BYTES: usize = 64 << 10;
+
 /// An async reader, read by a thread that may block.
 pub(crate) struct Blocking {
-    handle: Handle,
-    reader: ByteReader,
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
 }
 
 impl Blocking {
-    /// For a thread of the runtime that is running.
-    pub(crate) fn new(reader: ByteReader) -> Self {
+    /// For the runtime that is running.
+    pub(crate) fn new(mut reader: ByteReader) -> Self {
+        let (sender, pieces) = mpsc::channel(AHEAD_PIECES);
+        Handle::current().spawn(async move {
+            loop {
+                let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+                let piece = match reader.read_buf(&mut piece).await {
+                    Ok(0) => return,
+                    Ok(_) => Ok(piece.freeze()),
+                    Err(error) => Err(error),
+                };
+                let is_last = piece.is_err();
+                if sender.send(piece).await.is_err() || is_last {
+                    return;
+                }
+            }
+        });
         Self {
-            handle: Handle::current(),
-            reader,
+            pieces,
+            piece: Bytes::new(),
         }
     }
 }
 
 impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.handle.block_on(self.reader.read(buffer))
+        if self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                None => return Ok(0),
+                Some(piece) => self.piece = piece?,
+            }
+        }
+        let count = self.piece.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.piece[..count]);
+        self.piece.advance(count);
+        Ok(count)
     }
 }
 
@@ -142,21 +173,25 @@ impl<R: Read> Read for Hashing<R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
+    Bzip2,
     Gzip,
+    Xz,
     Zstd,
 }
 
 impl Compression {
     pub(crate) fn of(head: &[u8]) -> Self {
         match head {
+            [b'B', b'Z', b'h', ..] => Self::Bzip2,
             [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
+            [0xfd, b'7', b'z', b'X', ..] => Self::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
             _ => Self::None,
         }
     }
 }
 
-/// Unpacks gzip and zstd, told by the first bytes; anything else is passed on as it is.
+/// Unpacks gzip, zstd, bzip2 and xz, told by the first bytes; anything else is passed on as it is.
 pub(crate) fn decoder<'a>(
     mut reader: impl Read + 'a,
 ) -> io::Result<(Compression, Box<dyn Read + 'a>)> {
@@ -173,6 +208,12 @@ pub(crate) fn decoder<'a>(
     let whole = io::BufReader::with_capacity(64 << 10, whole);
     let decoder: Box<dyn Read + 'a> = match compression {
         Compression::None => Box::new(whole),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
+        Compression::Xz => {
+            let flags = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(MAX_XZ_BYTES, flags)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
+        }
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
     };

@@ -132,7 +132,9 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
     let ports = Ports {
         store: Arc::new(StateDb::open(root)?),
         images: images.clone(),
-        rootfs: images,
+        rootfs: images.clone(),
+        files: images.clone(),
+        commits: images,
         registry: Arc::new(RegistryClient::new(&registry::Settings {
             host_loopback: host_address,
             ..registry::Settings::default()

@@ -16,7 +16,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Answer, empty, json, line, not_there, streaming};
+use super::{Answer, commit, empty, json, line, not_there, streaming};
 use crate::call::{Call, body_of};
 
 /// Steps of progress that wait for a slow client.
@@ -50,13 +50,17 @@ pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
             save(engine, &names, platform.as_deref()).await
         }
         "image_load" => load(engine, call),
+        "image_commit" => commit::commit(engine, call).await,
+        "image_create" if call.query.get("fromImage").unwrap_or_default().is_empty() => {
+            commit::import(engine, call).await
+        }
         "image_create" => pull(engine, &call).await,
         _ => Err(not_there(&call)),
     }
 }
 
 /// `linux/amd64`, or the object newer clients send.
-fn platform(text: &str) -> Option<String> {
+pub(super) fn platform(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Object {
         os: String,
@@ -150,12 +154,6 @@ fn is_layer(id: &str) -> bool {
 
 async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
     let name = call.query.get("fromImage").unwrap_or_default().to_owned();
-    if name.is_empty() {
-        return Err(Error::new(
-            ErrorKind::NotImplemented,
-            "importing an image is not implemented by this version of Berth",
-        ));
-    }
     let request = PullRequest {
         name,
         tag: call.query.get("tag").unwrap_or_default().to_owned(),

@@ -1,7 +1,9 @@
 //! The operations, one file per resource.
 
+mod commit;
 mod containers;
 mod exec;
+mod files;
 mod images;
 mod networks;
 mod streams;
@@ -35,6 +37,14 @@ pub(crate) async fn answer(api: &Api, call: Call) -> Response<Body> {
 }
 
 async fn of_engine(engine: &Arc<Engine>, call: Call) -> Answer {
+    if let "container_archive"
+    | "container_archive_info"
+    | "put_container_archive"
+    | "container_changes"
+    | "container_export" = call.operation
+    {
+        return files::answer(engine, call).await;
+    }
     match call
         .operation
         .split_once('_')

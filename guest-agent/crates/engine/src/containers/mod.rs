@@ -7,10 +7,13 @@
 //!   create ─► start ─► exit (restart | remove)   each use case in a file of its own
 //! ```
 
+pub mod archive;
 pub mod attach;
+mod changes;
 pub(crate) mod container;
 mod create;
 pub(crate) mod exit;
+mod export;
 mod index;
 mod inspect;
 pub mod list;
@@ -20,6 +23,7 @@ mod merge;
 pub(crate) mod mounts;
 mod name;
 mod network_files;
+mod paths;
 pub mod prune;
 pub mod record;
 mod recover;
@@ -30,8 +34,10 @@ mod start;
 pub mod state;
 mod status;
 mod steps;
+mod tree;
 mod wait;
 
+pub use archive::{NamedStat, PutOptions};
 pub use attach::{AttachOptions, Attachment};
 pub use create::Created;
 pub use index::Index;

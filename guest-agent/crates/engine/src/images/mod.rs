@@ -1,5 +1,8 @@
 //! Images, as users handle them.
 
+mod commit;
+mod config_of;
+mod instructions;
 mod pull;
 
 use std::collections::BTreeMap;
@@ -14,6 +17,7 @@ use errdefs::{Error, ErrorKind, Result};
 use oci::Reference;
 use serde_json::{Map, Value, json};
 
+pub use commit::CommitRequest;
 pub use pull::PullRequest;
 
 use crate::{

@@ -3,7 +3,9 @@
 //! Every trait is object-safe and returns [`errdefs::Error`] with Docker's text in it where Docker has one. An in-memory twin of each port
 //! for tests goes into `ports::memory`.
 
+pub mod commits;
 pub mod containers;
+pub mod files;
 pub mod host;
 pub mod images;
 pub mod network;

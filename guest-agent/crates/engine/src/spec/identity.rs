@@ -18,8 +18,8 @@ const MAX_GROUPS: usize = 65536;
 /// Largest id. Go: github.com/moby/sys/user, maxID.
 const MAX_ID: i64 = 2_147_483_647;
 
-const NO_USER: &str = "no matching entries in passwd file";
-const NO_GROUP: &str = "no matching entries in group file";
+pub(super) const NO_USER: &str = "no matching entries in passwd file";
+pub(super) const NO_GROUP: &str = "no matching entries in group file";
 
 /// The root's files.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,7 +76,7 @@ pub(super) fn resolve(user: &str, files: Files<'_>) -> Result<Identity> {
     })
 }
 
-fn named_group(group: &str, file: Option<&[u8]>) -> Result<i64> {
+pub(super) fn named_group(group: &str, file: Option<&[u8]>) -> Result<i64> {
     let number: Option<i64> = group.parse().ok();
     let entry = entries(file)?.find(|line| match number {
         Some(gid) => line.number(2) == gid,

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod mount_point;
 mod mounts;
 mod namespaces;
+mod owner;
 mod paths;
 pub mod process;
 mod resources;
@@ -38,6 +39,8 @@ use oci_spec::{
 use crate::id::ContainerId;
 
 pub use mount_point::{MountKind, MountPoint, ReadOnlyRecursive, mount_points, volumes_from};
+pub use owner::owner;
+pub(crate) use paths::clean as clean_path;
 pub use process::{ExecWish, exec_process};
 pub use validate::{parse_signal, validate, validate_resources};
 

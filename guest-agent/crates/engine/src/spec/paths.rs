@@ -1,7 +1,7 @@
 //! Paths of the container as texts: cleaned, absolute, inside.
 
 /// The shortest path that means the same, by its text alone, as Go's `path.Clean` does it.
-pub(super) fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let absolute = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

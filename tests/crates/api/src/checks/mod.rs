@@ -1,6 +1,8 @@
 //! The checks, by what a user does.
 
+mod commits;
 mod errors;
+mod files;
 mod images;
 mod isolation;
 mod lifecycle;
@@ -52,6 +54,8 @@ pub fn all() -> Vec<Check> {
         isolation::list(),
         images::list(),
         volumes::list(),
+        files::list(),
+        commits::list(),
         network::list(),
         errors::list(),
     ]
