@@ -13,6 +13,7 @@ pub mod event;
 pub mod exec;
 pub mod host_config;
 pub mod image;
+pub mod image_config;
 pub mod inspect;
 pub mod json;
 pub mod message;
@@ -28,6 +29,7 @@ pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, Mount, PortBinding, PortMap,
     RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
+pub use image_config::ImageConfiguration;
 pub use network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 pub use system::{ComponentVersion, ErrorResponse, Platform, SystemVersion};
 

@@ -7,6 +7,7 @@
 //! tokio is here for its `sync` types and the `AsyncRead`/`AsyncWrite` traits only; nothing in this room needs its runtime.
 
 pub mod containers;
+pub mod duration;
 mod engine;
 pub mod events;
 pub mod exec;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{record::ContainerRecord, state::State};
+use super::{health::Monitor, record::ContainerRecord, state::State};
 use crate::{
     id::ContainerId,
     ports::{
@@ -61,6 +61,8 @@ pub(crate) struct Container {
     pub(crate) run: tokio::sync::Mutex<Run>,
     /// Ends the wait before a restart.
     pub(crate) hurry: Notify,
+    /// Who probes its health.
+    pub(super) monitor: Monitor,
 }
 
 impl Container {
@@ -77,6 +79,7 @@ impl Container {
             sandbox: RwLock::default(),
             run: tokio::sync::Mutex::default(),
             hurry: Notify::new(),
+            monitor: Monitor::default(),
         })
     }
 

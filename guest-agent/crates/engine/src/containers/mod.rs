@@ -11,6 +11,7 @@ pub mod attach;
 pub(crate) mod container;
 mod create;
 pub(crate) mod exit;
+pub mod health;
 mod index;
 mod inspect;
 pub mod list;

@@ -174,6 +174,7 @@ impl Engine {
         };
         let now = self.ports.world.now();
         container.change(|life| life.state.start(pid, now));
+        self.begin_health(container);
         self.save_state(container).await;
         self.tell_container(container, "start", &[]);
         self.watch(container, shim);

@@ -1,6 +1,7 @@
 //! The checks, by what a user does.
 
 mod errors;
+mod health;
 mod images;
 mod isolation;
 mod lifecycle;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Check> {
         volumes::list(),
         network::list(),
         errors::list(),
+        health::list(),
     ]
     .concat()
 }
@@ -65,4 +67,42 @@ fn inspect(bed: &Bed, name: &str, path: &str) -> anyhow::Result<serde_json::Valu
     all.pointer(&format!("/0/{path}"))
         .cloned()
         .ok_or_else(|| anyhow::anyhow!("no {path} in {text}"))
+}
+
+/// Reads a container's events from its creation on until one fits; gives their actions.
+fn events_until(
+    bed: &Bed,
+    container: &str,
+    last: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<String>> {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+    };
+    let filter = format!("container={container}");
+    let mut command = bed.docker.command(&[
+        "events",
+        "--since",
+        "10m",
+        "--filter",
+        &filter,
+        "--format",
+        "{{.Action}}",
+    ]);
+    let mut listener = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let Some(output) = listener.stdout.take() else {
+        anyhow::bail!("a pipe was asked for");
+    };
+    let mut actions = Vec::new();
+    for line in BufReader::new(output).lines() {
+        actions.push(line?);
+        if actions.last().is_some_and(|action| last(action)) {
+            break;
+        }
+    }
+    let _ = (listener.kill(), listener.wait());
+    Ok(actions)
 }
