@@ -339,3 +339,13 @@ pub struct WaitError {
     /// For people.
     pub message: String,
 }
+
+/// `GET /containers/{id}/top`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerTop {
+    /// One list of fields a process; `null`: none.
+    pub processes: Option<Vec<Vec<String>>>,
+    /// Titles of the fields.
+    pub titles: Vec<String>,
+}

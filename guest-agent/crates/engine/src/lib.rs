@@ -18,6 +18,7 @@ pub mod ports;
 pub mod spec;
 pub mod system;
 pub mod time;
+mod top;
 pub mod volumes;
 
 pub use engine::{Engine, Ports, Settings};

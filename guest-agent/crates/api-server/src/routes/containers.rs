@@ -120,6 +120,11 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             });
             streaming("application/json", Body::from_stream(end))
         }
+        "container_top" => json(
+            &engine
+                .top_container(&name, call.query.get("ps_args").unwrap_or_default())
+                .await?,
+        ),
         "container_attach" => streams::attach(engine, call),
         "container_logs" => streams::logs(engine, call).await,
         "container_resize" => {

@@ -7,6 +7,7 @@ pub mod containers;
 pub mod host;
 pub mod images;
 pub mod network;
+pub mod observe;
 pub mod registry;
 pub mod rootfs;
 pub mod store;

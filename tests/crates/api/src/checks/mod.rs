@@ -6,8 +6,10 @@ mod images;
 mod isolation;
 mod lifecycle;
 mod network;
+mod raw;
 mod run;
 mod streams;
+mod top;
 mod volumes;
 
 use crate::Bed;
@@ -56,6 +58,7 @@ pub fn all() -> Vec<Check> {
         network::list(),
         errors::list(),
         health::list(),
+        top::list(),
     ]
     .concat()
 }
