@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod json;
 pub mod message;
 pub mod network;
+pub mod stats;
 pub mod system;
 pub mod volume;
 

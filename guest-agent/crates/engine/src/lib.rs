@@ -16,6 +16,7 @@ pub mod images;
 pub mod networks;
 pub mod ports;
 pub mod spec;
+pub mod stats;
 pub mod system;
 pub mod time;
 mod top;

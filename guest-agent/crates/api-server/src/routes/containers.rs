@@ -12,7 +12,7 @@ use errdefs::{Error, ErrorKind};
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Answer, created, empty, json, line, no_content, not_there, streaming, streams};
+use super::{Answer, created, empty, json, line, no_content, not_there, stats, streaming, streams};
 use crate::call::Call;
 
 pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
@@ -125,6 +125,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
                 .top_container(&name, call.query.get("ps_args").unwrap_or_default())
                 .await?,
         ),
+        "container_stats" => stats::stats(engine, &call).await,
         "container_attach" => streams::attach(engine, call),
         "container_logs" => streams::logs(engine, call).await,
         "container_resize" => {

@@ -4,6 +4,7 @@ mod containers;
 mod exec;
 mod images;
 mod networks;
+mod stats;
 mod streams;
 mod system;
 mod volumes;

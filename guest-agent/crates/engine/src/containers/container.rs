@@ -12,6 +12,7 @@ use crate::{
         containers::{AttachRequest, Shim},
         network::Sandbox,
     },
+    stats::Sampler,
 };
 
 /// What those who wait for a container see.
@@ -61,6 +62,8 @@ pub(crate) struct Container {
     pub(crate) run: tokio::sync::Mutex<Run>,
     /// Ends the wait before a restart.
     pub(crate) hurry: Notify,
+    /// Who samples what it uses.
+    pub(crate) sampler: Sampler,
     /// Who probes its health.
     pub(super) monitor: Monitor,
 }
@@ -79,6 +82,7 @@ impl Container {
             sandbox: RwLock::default(),
             run: tokio::sync::Mutex::default(),
             hurry: Notify::new(),
+            sampler: Sampler::default(),
             monitor: Monitor::default(),
         })
     }

@@ -8,6 +8,7 @@ mod lifecycle;
 mod network;
 mod raw;
 mod run;
+mod stats;
 mod streams;
 mod top;
 mod volumes;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Check> {
         network::list(),
         errors::list(),
         health::list(),
+        stats::list(),
         top::list(),
     ]
     .concat()

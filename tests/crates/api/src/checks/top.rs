@@ -109,7 +109,7 @@ fn wrong_options_are_refused_in_the_words_of_ps(bed: &Bed) -> anyhow::Result<()>
             &format!("/containers/{}/top?ps_args={options}", container.name),
         )?;
         ensure!(
-            status == 500 && body.trim_end() == json!({"message": want}).to_string(),
+            status == 500 && serde_json::from_str::<Value>(&body)? == json!({"message": want}),
             "{options}: {status} {body}"
         );
     }
