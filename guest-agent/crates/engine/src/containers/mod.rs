@@ -30,6 +30,7 @@ pub(crate) mod signals;
 mod start;
 pub mod state;
 mod status;
+mod update;
 mod wait;
 
 pub use attach::{AttachOptions, Attachment};

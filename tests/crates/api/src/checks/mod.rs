@@ -11,6 +11,7 @@ mod run;
 mod stats;
 mod streams;
 mod top;
+mod update;
 mod volumes;
 
 use crate::Bed;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Check> {
         health::list(),
         stats::list(),
         top::list(),
+        update::list(),
     ]
     .concat()
 }
