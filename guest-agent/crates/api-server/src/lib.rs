@@ -19,6 +19,7 @@ mod routes;
 mod server;
 mod splice;
 pub mod version;
+mod websocket;
 
 use std::sync::Arc;
 

@@ -12,7 +12,9 @@ use errdefs::{Error, ErrorKind};
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Answer, created, empty, json, line, no_content, not_there, stats, streaming, streams};
+use super::{
+    Answer, created, empty, json, line, no_content, not_there, stats, streaming, streams, websocket,
+};
 use crate::{call::Call, version::ApiVersion};
 
 /// Since then a limit of processes can be changed.
@@ -139,6 +141,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
                 .await?,
         ),
         "container_stats" => stats::stats(engine, &call).await,
+        "container_attach_websocket" => websocket::attach(engine, call).await,
         "container_attach" => streams::attach(engine, call),
         "container_logs" => streams::logs(engine, call).await,
         "container_resize" => {

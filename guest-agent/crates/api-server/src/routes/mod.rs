@@ -8,6 +8,7 @@ mod stats;
 mod streams;
 mod system;
 mod volumes;
+mod websocket;
 
 use axum::body::Body;
 use engine::Engine;

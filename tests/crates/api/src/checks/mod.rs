@@ -13,6 +13,7 @@ mod streams;
 mod top;
 mod update;
 mod volumes;
+mod websocket;
 
 use crate::Bed;
 
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Check> {
         stats::list(),
         top::list(),
         update::list(),
+        websocket::list(),
     ]
     .concat()
 }
