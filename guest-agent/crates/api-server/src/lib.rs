@@ -20,6 +20,7 @@ mod routes;
 mod server;
 mod splice;
 pub mod version;
+mod websocket;
 
 use std::sync::Arc;
 

@@ -27,6 +27,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Pause after a failed accept (no file descriptor left): waits for others to end, without spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a request that is under way may take when the engine goes down: a client that follows events never ends by itself.
+const FINISHES_WITHIN: Duration = Duration::from_secs(5);
+
 /// Something that takes connections.
 pub trait Accept: Send {
     /// A connection.
@@ -101,7 +104,10 @@ where
         Either::Left((ended, _)) => ended,
         Either::Right(_) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(FINISHES_WITHIN, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return tracing::debug!("an API connection was cut"),
+            }
         }
     };
     if let Err(error) = ended {

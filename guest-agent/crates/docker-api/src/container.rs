@@ -118,6 +118,14 @@ pub struct ContainerCreateResponse {
     pub warnings: Vec<String>,
 }
 
+/// Answer of POST /containers/{id}/update.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerUpdateResponse {
+    /// What the engine could not honour; `null`: nothing.
+    pub warnings: Option<Vec<String>>,
+}
+
 pub(crate) fn is_false(value: &bool) -> bool {
     !value
 }

@@ -132,6 +132,35 @@ pub struct ContainerState {
     pub started_at: String,
     /// Zero time: never.
     pub finished_at: String,
+    /// What its probes say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// A container's health.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Health {
+    /// `starting`, `healthy`, `unhealthy`.
+    pub status: String,
+    /// Failures in a row.
+    pub failing_streak: i64,
+    /// The last probes, oldest first.
+    pub log: Vec<HealthcheckResult>,
+}
+
+/// One probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthcheckResult {
+    /// When it was begun.
+    pub start: String,
+    /// When it had ended.
+    pub end: String,
+    /// 0: healthy; -1: it could not be run, or took too long.
+    pub exit_code: i32,
+    /// What it wrote.
+    pub output: String,
 }
 
 /// A mount as it is shown.
@@ -309,4 +338,14 @@ pub struct ContainerWait {
 pub struct WaitError {
     /// For people.
     pub message: String,
+}
+
+/// `GET /containers/{id}/top`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerTop {
+    /// One list of fields a process; `null`: none.
+    pub processes: Option<Vec<Vec<String>>>,
+    /// Titles of the fields.
+    pub titles: Vec<String>,
 }

@@ -14,10 +14,12 @@ pub mod exec;
 pub mod files;
 pub mod host_config;
 pub mod image;
+pub mod image_config;
 pub mod inspect;
 pub mod json;
 pub mod message;
 pub mod network;
+pub mod stats;
 pub mod system;
 pub mod volume;
 
@@ -29,6 +31,7 @@ pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, Mount, PortBinding, PortMap,
     RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
+pub use image_config::ImageConfiguration;
 pub use network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 pub use system::{ComponentVersion, ErrorResponse, Platform, SystemVersion};
 

@@ -25,6 +25,7 @@ use crate::{
         host::Host,
         images::Images,
         network::Networks,
+        observe::Observer,
         registry::Registry,
         rootfs::RootfsStore,
         store::Store,
@@ -53,6 +54,8 @@ pub struct Ports {
     pub shims: Arc<dyn Shims>,
     /// Logs.
     pub logs: Arc<dyn Logs>,
+    /// What the kernel says of running containers.
+    pub observer: Arc<dyn Observer>,
     /// Networks.
     pub networks: Arc<dyn Networks>,
     /// Volumes.

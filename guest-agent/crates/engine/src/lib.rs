@@ -7,6 +7,7 @@
 //! tokio is here for its `sync` types and the `AsyncRead`/`AsyncWrite` traits only; nothing in this room needs its runtime.
 
 pub mod containers;
+pub mod duration;
 mod engine;
 pub mod events;
 pub mod exec;
@@ -15,8 +16,10 @@ pub mod images;
 pub mod networks;
 pub mod ports;
 pub mod spec;
+pub mod stats;
 pub mod system;
 pub mod time;
+mod top;
 pub mod volumes;
 
 pub use engine::{Engine, Ports, Settings};

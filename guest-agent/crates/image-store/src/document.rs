@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use docker_api::ImageConfiguration;
 use engine::ports::images::Descriptor;
 use oci::{Digest, Platform};
-use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
 /// Largest document.
@@ -191,8 +191,8 @@ pub(crate) fn guessed_media_type(document: &Document) -> &'static str {
 
 /// Reads an image's config.
 pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config, DocumentError> {
-    let configuration: ImageConfiguration = serde_json::from_slice(bytes)?;
-    let diff_ids = configuration.rootfs().diff_ids();
+    let configuration: ImageConfiguration = docker_api::json::from_slice(bytes)?;
+    let diff_ids = &configuration.rootfs.diff_ids;
     if diff_ids.len() > MAX_LAYERS {
         return Err(DocumentError::Nonsense("it has too many layers"));
     }
@@ -201,9 +201,9 @@ pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config, DocumentError> {
         .map(|id| id.parse())
         .collect::<Result<_, _>>()?;
     let platform = Platform::new(
-        &configuration.os().to_string(),
-        &configuration.architecture().to_string(),
-        configuration.variant().as_deref().unwrap_or_default(),
+        &configuration.os,
+        &configuration.architecture,
+        &configuration.variant,
     );
     Ok(Config {
         configuration,
@@ -312,10 +312,7 @@ mod tests {
         )
         .expect("read");
         assert_eq!(config.platform.to_string(), "linux/arm64");
-        assert_eq!(
-            config.configuration.config().as_ref().expect("there").cmd(),
-            &Some(vec!["sh".to_owned()])
-        );
+        assert_eq!(config.configuration.config.cmd, Some(vec!["sh".to_owned()]));
     }
 
     proptest! {

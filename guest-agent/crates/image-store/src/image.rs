@@ -1,5 +1,6 @@
 //! From what a user types to an image: names and ids, and which platform of it.
 
+use docker_api::ImageConfiguration;
 use engine::ports::{
     images::{Descriptor, Image},
     rootfs::PickedImage,
@@ -7,7 +8,6 @@ use engine::ports::{
 };
 use errdefs::{Error, ErrorKind, Result};
 use oci::{Digest, Platform, Reference};
-use oci_spec::image::ImageConfiguration;
 
 use crate::{
     blobs::{Content, ReadError},
@@ -289,10 +289,7 @@ impl Inner {
                 }
             }
         }
-        let created = |image: &Image| {
-            let text = image.config.created().as_deref();
-            text.and_then(unix_seconds).unwrap_or_default()
-        };
+        let created = |image: &Image| unix_seconds(&image.config.created).unwrap_or_default();
         images.sort_by_cached_key(|image| {
             (
                 std::cmp::Reverse(created(image)),

@@ -16,7 +16,7 @@ use engine::ports::{
     rootfs::Rootfs,
 };
 use errdefs::ErrorKind;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Longest message; a spec with a custom seccomp profile is the largest.
@@ -61,6 +61,7 @@ pub(crate) enum Request {
         columns: u16,
     },
     Freeze(bool),
+    Limit(Box<LinuxResources>),
     Pids,
     State,
     Events,

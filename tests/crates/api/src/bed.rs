@@ -76,6 +76,14 @@ impl Bed {
         })
     }
 
+    /// Loads an image under a name.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub fn load(&self, image: &Image, name: &str) -> anyhow::Result<()> {
+        load(&self.docker, image, name, &self.folder()?)
+    }
+
     /// A name nobody else uses.
     pub fn name(&self, about: &str) -> String {
         format!("{about}-{}", self.counter.fetch_add(1, Ordering::Relaxed))

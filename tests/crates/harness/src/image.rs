@@ -89,6 +89,24 @@ impl Image {
         })
     }
 
+    /// The same layers with other settings.
+    ///
+    /// # Errors
+    /// When the image's own documents cannot be read.
+    pub fn with_settings(&self, settings: &Value) -> anyhow::Result<Self> {
+        let mut config: Value = serde_json::from_slice(&self.config)?;
+        config["config"] = settings.clone();
+        let config = serde_json::to_vec(&config)?;
+        let mut manifest: Value = serde_json::from_slice(&self.manifest)?;
+        manifest["config"]["digest"] = json!(digest(&config));
+        manifest["config"]["size"] = json!(config.len());
+        Ok(Self {
+            config,
+            layers: self.layers.clone(),
+            manifest: serde_json::to_vec(&manifest)?,
+        })
+    }
+
     /// Digest of the manifest: the image's ID.
     pub fn digest(&self) -> String {
         digest(&self.manifest)

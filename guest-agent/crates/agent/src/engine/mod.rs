@@ -25,6 +25,7 @@ use docker_api::{ComponentVersion, Platform, SystemVersion};
 use engine::{Engine, Ports, Settings, ports::host::Host};
 use image_store::ImageStore;
 use network::{Local, NativeHost};
+use observer::LocalObserver;
 use registry::RegistryClient;
 use rustix::fs::{FlockOperation, flock};
 use shim::{client::LocalShims, log::reader::LocalLogs};
@@ -141,6 +142,7 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
         })?),
         shims: Arc::new(shims),
         logs: Arc::new(LocalLogs),
+        observer: Arc::new(LocalObserver::new(CGROUP_ROOT.into())),
         networks,
         volumes: Arc::new(LocalVolumes::open(root.join("volumes")).context("open the volumes")?),
         host,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use docker_api::{ContainerCreateRequest, ContainerCreateResponse, exec::ExecConfig};
+use docker_api::{ContainerCreateRequest, ContainerCreateResponse, HostConfig, exec::ExecConfig};
 use engine::{
     Engine,
     containers::{ListOptions, RemoveOptions, WaitCondition},
@@ -12,8 +12,16 @@ use errdefs::{Error, ErrorKind};
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Answer, created, empty, json, line, no_content, not_there, streaming, streams};
-use crate::call::Call;
+use super::{
+    Answer, created, empty, json, line, no_content, not_there, stats, streaming, streams, websocket,
+};
+use crate::{call::Call, version::ApiVersion};
+
+/// Since then a limit of processes can be changed.
+const PIDS_UPDATE_SINCE: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 40,
+};
 
 pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
     let name = call.name.clone();
@@ -120,6 +128,20 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             });
             streaming("application/json", Body::from_stream(end))
         }
+        "container_update" => {
+            let mut asked: HostConfig = call.json_or_default().await?;
+            if call.version < PIDS_UPDATE_SINCE {
+                asked.pids_limit = None;
+            }
+            json(&engine.update_container(&name, asked).await?)
+        }
+        "container_top" => json(
+            &engine
+                .top_container(&name, call.query.get("ps_args").unwrap_or_default())
+                .await?,
+        ),
+        "container_stats" => stats::stats(engine, &call).await,
+        "container_attach_websocket" => websocket::attach(engine, call).await,
         "container_attach" => streams::attach(engine, call),
         "container_logs" => streams::logs(engine, call).await,
         "container_resize" => {

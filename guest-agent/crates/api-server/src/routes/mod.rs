@@ -6,9 +6,11 @@ mod exec;
 mod files;
 mod images;
 mod networks;
+mod stats;
 mod streams;
 mod system;
 mod volumes;
+mod websocket;
 
 use axum::body::Body;
 use engine::Engine;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{record::ContainerRecord, state::State};
+use super::{health::Monitor, record::ContainerRecord, state::State};
 use crate::{
     id::ContainerId,
     ports::{
@@ -12,6 +12,7 @@ use crate::{
         containers::{AttachRequest, Shim},
         network::Sandbox,
     },
+    stats::Sampler,
 };
 
 /// What those who wait for a container see.
@@ -61,6 +62,10 @@ pub(crate) struct Container {
     pub(crate) run: tokio::sync::Mutex<Run>,
     /// Ends the wait before a restart.
     pub(crate) hurry: Notify,
+    /// Who samples what it uses.
+    pub(crate) sampler: Sampler,
+    /// Who probes its health.
+    pub(super) monitor: Monitor,
 }
 
 impl Container {
@@ -77,6 +82,8 @@ impl Container {
             sandbox: RwLock::default(),
             run: tokio::sync::Mutex::default(),
             hurry: Notify::new(),
+            sampler: Sampler::default(),
+            monitor: Monitor::default(),
         })
     }
 

@@ -53,6 +53,7 @@ impl Engine {
 
     /// Takes down what has ended.
     pub(crate) async fn ended(self: &Arc<Self>, container: &Arc<Container>, exit: Exit) {
+        self.pause_health(container);
         let record = container.record();
         let mut run = container.run.lock().await;
         self.take_down(container, &record, &mut run).await;

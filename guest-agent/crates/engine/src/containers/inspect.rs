@@ -120,6 +120,7 @@ fn shown_state(container: &Container) -> ContainerState {
         error,
         started,
         finished,
+        health,
         ..
     } = &life.state;
     use super::state::Phase;
@@ -141,6 +142,7 @@ fn shown_state(container: &Container) -> ContainerState {
         error: error.clone(),
         started_at: rfc3339_or_never(*started),
         finished_at: rfc3339_or_never(*finished),
+        health: health.as_ref().map(super::health::Health::shown),
     }
 }
 

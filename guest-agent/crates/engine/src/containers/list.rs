@@ -45,6 +45,8 @@ const STATES: [&str; 7] = [
     "dead",
 ];
 
+const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
+
 /// What to list. Docker API: GET /containers/json.
 #[derive(Debug, Clone, Default)]
 pub struct ListOptions {
@@ -247,6 +249,14 @@ fn check(filters: &Filters) -> Result<()> {
             )));
         }
     }
+    for value in values(filters, "health") {
+        if !HEALTH.contains(&value) {
+            return Err(invalid(format!(
+                "invalid filter 'health={value}': invalid value for health ({value}): must be one of {}",
+                HEALTH.join(", ")
+            )));
+        }
+    }
     for value in values(filters, "exited") {
         if value.parse::<i32>().is_err() {
             return Err(invalid(format!(
@@ -292,7 +302,10 @@ fn fits(filters: &Filters, record: &ContainerRecord, life: &Life) -> bool {
                 mount.name == wanted || mount.destination == wanted || mount.source == wanted
             })
         })
-        && any("health", &|wanted| wanted == "none")
+        && any("health", &|wanted| {
+            let health = life.state.health.as_ref();
+            wanted == health.map_or("none", |health| health.status.word())
+        })
         && any("is-task", &|wanted| !matches!(wanted, "1" | "true"))
         && any("isolation", &|_| true)
         && any("expose", &|wanted| {

@@ -2,60 +2,78 @@
 
 use std::collections::BTreeMap;
 
-use docker_api::{ContainerConfig, Empty};
+use docker_api::{ContainerConfig, Empty, HealthConfig, ImageConfiguration};
 use errdefs::{Error, ErrorKind, Result};
-use oci_spec::image::ImageConfiguration;
 
 /// Fills in what the user left open. The user's program or arguments replace both of the image's.
 pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageConfiguration) {
-    let Some(image) = image.config() else { return };
+    let image = &image.config;
     if config.user.is_empty() {
-        config.user = image.user().clone().unwrap_or_default();
+        config.user = image.user.clone();
     }
     if let Some(ports) = image
-        .exposed_ports()
+        .exposed_ports
         .as_ref()
         .filter(|ports| !ports.is_empty())
     {
         let exposed = config.exposed_ports.get_or_insert_default();
-        for port in ports {
+        for port in ports.keys() {
             exposed.entry(with_protocol(port)).or_insert(Empty {});
         }
     }
-    merge_environment(config, image.env().as_deref().unwrap_or_default());
+    merge_environment(config, image.env.as_deref());
     let labels = config.labels.get_or_insert_default();
-    for (name, value) in image.labels().iter().flatten() {
+    for (name, value) in image.labels.iter().flatten() {
         labels.entry(name.clone()).or_insert_with(|| value.clone());
     }
     if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         // An empty entrypoint that was given takes the image's away, and its arguments with it.
         let cleared = config.entrypoint.as_ref().is_some_and(Vec::is_empty);
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {
-            config.cmd = image.cmd().clone();
+            config.cmd = image.cmd.clone();
         }
         if !cleared {
-            config.entrypoint = image.entrypoint().clone();
+            config.entrypoint = image.entrypoint.clone();
         }
     }
     if config.working_dir.is_empty() {
-        config.working_dir = image.working_dir().clone().unwrap_or_default();
+        config.working_dir = image.working_dir.clone();
     }
-    if let Some(volumes) = image
-        .volumes()
-        .as_ref()
-        .filter(|volumes| !volumes.is_empty())
-    {
+    if let Some(volumes) = image.volumes.as_ref().filter(|volumes| !volumes.is_empty()) {
         let wanted = config.volumes.get_or_insert_default();
-        for volume in volumes {
+        for volume in volumes.keys() {
             wanted.entry(volume.clone()).or_insert(Empty {});
         }
     }
     if config.stop_signal.is_empty() {
-        config.stop_signal = image.stop_signal().clone().unwrap_or_default();
+        config.stop_signal.clone_from(&image.stop_signal);
+    }
+    if let Some(health) = &image.healthcheck {
+        merge_health(config.healthcheck.get_or_insert_default(), health);
+    }
+    // Docker takes over neither `Shell` nor `OnBuild`.
+}
+
+/// What the user left open, field by field.
+fn merge_health(own: &mut HealthConfig, image: &HealthConfig) {
+    if own.test.as_ref().is_none_or(Vec::is_empty) {
+        own.test.clone_from(&image.test);
+    }
+    for (own, image) in [
+        (&mut own.interval, image.interval),
+        (&mut own.timeout, image.timeout),
+        (&mut own.start_period, image.start_period),
+        (&mut own.start_interval, image.start_interval),
+        (&mut own.retries, image.retries),
+    ] {
+        if *own == 0 {
+            *own = image;
+        }
     }
 }
 
-fn merge_environment(config: &mut ContainerConfig, image: &[String]) {
+fn merge_environment(config: &mut ContainerConfig, image: Option<&[String]>) {
+    let Some(image) = image else { return };
     let own = config.env.get_or_insert_default();
     let named: Vec<String> = own.iter().map(|entry| name_of(entry).to_owned()).collect();
     for entry in image {
@@ -131,6 +149,31 @@ mod tests {
         assert!(config.exposed_ports.unwrap().contains_key("80/tcp"));
         assert!(config.volumes.unwrap().contains_key("/v"));
         assert_eq!(config.stop_signal, "SIGQUIT");
+    }
+
+    #[test]
+    fn a_health_check_is_taken_over_field_by_field() {
+        let mut image = image();
+        image.config.healthcheck = Some(HealthConfig {
+            test: Some(vec!["CMD".to_owned(), "x".to_owned()]),
+            interval: 5,
+            retries: 2,
+            ..HealthConfig::default()
+        });
+        let mut config = ContainerConfig {
+            healthcheck: Some(HealthConfig {
+                interval: 7,
+                ..HealthConfig::default()
+            }),
+            ..ContainerConfig::default()
+        };
+        merge(&mut config, &image);
+        let health = config.healthcheck.unwrap();
+        assert_eq!((health.interval, health.retries), (7, 2));
+        assert_eq!(health.test.unwrap(), ["CMD", "x"]);
+        let mut config = ContainerConfig::default();
+        merge(&mut config, &image);
+        assert_eq!(config.healthcheck, image.config.healthcheck);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) mod container;
 mod create;
 pub(crate) mod exit;
 mod export;
+pub mod health;
 mod index;
 mod inspect;
 pub mod list;
@@ -35,6 +36,7 @@ pub mod state;
 mod status;
 mod steps;
 mod tree;
+mod update;
 mod wait;
 
 pub use archive::{NamedStat, PutOptions};

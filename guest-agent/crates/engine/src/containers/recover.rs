@@ -74,6 +74,7 @@ impl Engine {
         for (container, shim) in running {
             self.take_up(&container).await;
             container.set_shim(Some(Arc::clone(&shim)));
+            self.begin_health(&container);
             self.save_state(&container).await;
             self.watch(&container, shim);
         }

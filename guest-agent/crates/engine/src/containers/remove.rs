@@ -45,7 +45,7 @@ impl Engine {
     }
 
     async fn remove(
-        &self,
+        self: &Arc<Self>,
         container: &Arc<Container>,
         reference: &str,
         options: RemoveOptions,
@@ -65,7 +65,7 @@ impl Engine {
     }
 
     async fn remove_claimed(
-        &self,
+        self: &Arc<Self>,
         container: &Arc<Container>,
         reference: &str,
         options: RemoveOptions,

@@ -65,8 +65,8 @@ impl Engine {
     }
 
     async fn stop(
-        &self,
-        container: &Container,
+        self: &Arc<Self>,
+        container: &Arc<Container>,
         signal: Option<i32>,
         seconds: Option<i64>,
     ) -> Result<()> {
@@ -106,7 +106,11 @@ impl Engine {
     }
 
     /// Kills a container and waits until it has ended.
-    pub(super) async fn kill_and_wait(&self, container: &Container, since: u64) -> Result<()> {
+    pub(super) async fn kill_and_wait(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        since: u64,
+    ) -> Result<()> {
         let mut life = container.watch();
         if let Some(shim) = container.shim() {
             match self.send(container, &shim, SIGKILL).await {
@@ -165,7 +169,7 @@ impl Engine {
         killed.await.map_err(refused)
     }
 
-    async fn kill(&self, container: &Container, signal: i32) -> Result<()> {
+    async fn kill(self: &Arc<Self>, container: &Arc<Container>, signal: i32) -> Result<()> {
         let record = container.record();
         let own = &record.config.stop_signal;
         // Any signal is taken as the wish that it ends, unless the container has a stop signal of its own and this is another.
@@ -254,6 +258,7 @@ impl Engine {
                 .await
                 .map_err(|error| error.context(format!("Cannot pause container {id}")))?;
             container.change(|life| life.state.freeze(true));
+            engine.pause_health(&container);
             engine.save_state(&container).await;
             engine.tell_container(&container, "pause", &[]);
             Ok(())
@@ -285,13 +290,18 @@ impl Engine {
         .await
     }
 
-    async fn thaw(&self, container: &Container, shim: &Arc<dyn Shim>) -> Result<()> {
+    async fn thaw(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        shim: &Arc<dyn Shim>,
+    ) -> Result<()> {
         shim.resume().await?;
         container.change(|life| {
             if life.state.phase == Phase::Paused {
                 life.state.freeze(false);
             }
         });
+        self.resume_health(container);
         self.save_state(container).await;
         self.tell_container(container, "unpause", &[]);
         Ok(())

@@ -188,6 +188,7 @@ impl Engine {
         steps.end("program");
         let now = self.ports.world.now();
         container.change(|life| life.state.start(pid, now));
+        self.begin_health(container);
         self.save_state(container).await;
         steps.end("state");
         tracing::debug!(id = id.as_str(), %steps, "started");

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use crate::ports::{containers::Exit, world::Timestamp};
 
 /// Where a container is in its life.
@@ -43,6 +44,9 @@ pub struct State {
     pub restarts: u64,
     /// A user stopped it: `unless-stopped` and a restarted engine leave it alone.
     pub stopped_by_user: bool,
+    /// What its probes say; none: it was never probed.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 impl State {

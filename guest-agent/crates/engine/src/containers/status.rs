@@ -12,7 +12,14 @@ pub(super) fn status(life: &Life, now: Timestamp) -> String {
     }
     match state.phase {
         Phase::Created => "Created".to_owned(),
-        Phase::Running => format!("Up {}", since(state.started)),
+        Phase::Running => match &state.health {
+            Some(health) => format!(
+                "Up {} ({})",
+                since(state.started),
+                health.status.in_status()
+            ),
+            None => format!("Up {}", since(state.started)),
+        },
         Phase::Paused => format!("Up {} (Paused)", since(state.started)),
         Phase::Restarting => format!(
             "Restarting ({}) {} ago",

@@ -15,7 +15,7 @@ use docker_api::{
 };
 use errdefs::{Error, ErrorKind, Result};
 use oci::Reference;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub use commit::CommitRequest;
 pub use pull::PullRequest;
@@ -125,41 +125,24 @@ impl Engine {
     pub async fn inspect_image(&self, name: &str, platform: Option<&str>) -> Result<ImageInspect> {
         let image = self.ports.images.get(name, platform).await?;
         let config = &image.config;
-        let history = config.history().iter().flatten().next_back();
+        let history = config.history.last();
         let mut settings: Map<String, Value> = SHOWN_SETTINGS
             .iter()
             .map(|(key, value)| ((*key).to_owned(), value.clone()))
             .collect();
-        if let Some(Value::Object(own)) = config
-            .config()
-            .as_ref()
-            .and_then(|config| serde_json::to_value(config).ok())
-        {
-            settings.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
-        }
-        // oci-spec writes sets as lists; clients know them as objects.
-        for key in ["Volumes", "ExposedPorts"] {
-            if let Some(Value::Array(names)) = settings.get(key) {
-                let object = names
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(|name| (name.to_owned(), json!({})));
-                let object: Map<String, Value> = object.collect();
-                settings.insert(key.to_owned(), Value::Object(object));
-            }
+        if let Ok(Value::Object(own)) = serde_json::to_value(&config.config) {
+            settings.extend(own);
         }
         Ok(ImageInspect {
             id: image.target.digest.to_string(),
             repo_tags: familiar(&image.tags),
             repo_digests: familiar(&image.digests),
-            comment: history
-                .and_then(|step| step.comment().clone())
-                .unwrap_or_default(),
-            created: config.created().clone().unwrap_or_default(),
-            author: config.author().clone().unwrap_or_default(),
-            architecture: config.architecture().to_string(),
-            variant: config.variant().clone().unwrap_or_default(),
-            os: config.os().to_string(),
+            comment: history.map(|step| step.comment.clone()).unwrap_or_default(),
+            created: config.created.clone(),
+            author: config.author.clone(),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+            os: config.os.clone(),
             size: image.size_bytes,
             graph_driver: GraphDriver {
                 data: None,
@@ -167,12 +150,7 @@ impl Engine {
             },
             root_fs: RootFs {
                 kind: "layers".to_owned(),
-                layers: config
-                    .rootfs()
-                    .diff_ids()
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
+                layers: config.rootfs.diff_ids.clone(),
             },
             metadata: ImageMetadata {
                 last_tag_time: rfc3339(image.tagged),
@@ -195,18 +173,14 @@ impl Engine {
         let image = self.ports.images.get(name, platform).await?;
         let mut sizes = image.layer_sizes.iter().copied();
         let mut steps: Vec<HistoryItem> = Vec::new();
-        for step in image.config.history().iter().flatten() {
-            let at = step
-                .created()
-                .as_deref()
-                .and_then(|text| parse_rfc3339(text.as_bytes()))
-                .unwrap_or_default();
+        for step in &image.config.history {
+            let at = parse_rfc3339(step.created.as_bytes()).unwrap_or_default();
             steps.push(HistoryItem {
-                comment: step.comment().clone().unwrap_or_default(),
+                comment: step.comment.clone(),
                 created: at.0.div_euclid(1_000_000_000),
-                created_by: step.created_by().clone().unwrap_or_default(),
+                created_by: step.created_by.clone(),
                 id: "<missing>".to_owned(),
-                size: if step.empty_layer().unwrap_or(false) {
+                size: if step.empty_layer {
                     0
                 } else {
                     sizes.next().unwrap_or(0)
@@ -423,18 +397,12 @@ impl Engine {
 }
 
 fn created(image: &Image) -> Timestamp {
-    let text = image.config.created().as_deref();
-    text.and_then(|text| parse_rfc3339(text.as_bytes()))
-        .unwrap_or_default()
+    parse_rfc3339(image.config.created.as_bytes()).unwrap_or_default()
 }
 
 /// Its labels, in order; none: it has no set of them.
 fn labels(image: &Image) -> Option<BTreeMap<String, String>> {
-    let labels = image.config.config().as_ref()?.labels().as_ref()?;
-    let ordered = labels
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
-    Some(ordered.collect())
+    image.config.config.labels.clone()
 }
 
 fn descriptor(target: &Descriptor) -> OciDescriptor {

@@ -179,6 +179,9 @@ pub trait Shim: Send + Sync {
     /// Sets the size of the container's terminal, or of an exec's.
     async fn resize(&self, exec: Option<&ExecId>, rows: u16, columns: u16) -> Result<()>;
 
+    /// Sets limits of the running container; what the machine has no controller for is left out.
+    async fn limit(&self, limits: oci_spec::runtime::LinuxResources) -> Result<()>;
+
     /// Process ids in the container, in the engine's pid namespace.
     async fn pids(&self) -> Result<Vec<u32>>;
 

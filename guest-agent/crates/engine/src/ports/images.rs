@@ -1,9 +1,9 @@
 //! Images by name, and the way new ones come in. Served by `image-store`.
 
 use async_trait::async_trait;
+use docker_api::ImageConfiguration;
 use errdefs::Result;
 use oci::{Digest, Reference};
-use oci_spec::image::ImageConfiguration;
 use tokio::sync::mpsc;
 
 use super::{ByteReader, world::Timestamp};

@@ -9,6 +9,7 @@ pub mod files;
 pub mod host;
 pub mod images;
 pub mod network;
+pub mod observe;
 pub mod registry;
 pub mod rootfs;
 pub mod store;

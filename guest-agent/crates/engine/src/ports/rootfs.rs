@@ -19,7 +19,7 @@ pub struct PickedImage {
     /// Canonical name if it was found by name (`docker.io/library/busybox:latest`).
     pub name: Option<String>,
     /// Parsed image config. Spec: OCI image, config.
-    pub config: oci_spec::image::ImageConfiguration,
+    pub config: docker_api::ImageConfiguration,
     /// Chain IDs from base to top.
     pub layers: Vec<Digest>,
 }

@@ -42,7 +42,8 @@ pub use mount_point::{MountKind, MountPoint, ReadOnlyRecursive, mount_points, vo
 pub use owner::owner;
 pub(crate) use paths::clean as clean_path;
 pub use process::{ExecWish, exec_process};
-pub use validate::{parse_signal, validate, validate_resources};
+pub use resources::limits;
+pub use validate::{parse_signal, validate, validate_resources, validate_update};
 
 /// Version of the specification that is written. Spec: OCI runtime, config, specification version.
 const OCI_VERSION: &str = "1.2.1";

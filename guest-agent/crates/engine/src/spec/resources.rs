@@ -31,6 +31,22 @@ pub(super) fn resources(host: &HostConfig, machine: &dyn Machine) -> Result<Linu
     Ok(all)
 }
 
+/// Limits that can be changed while it runs: all but those by device.
+///
+/// # Errors
+/// `System`, for a number that makes no sense.
+pub fn limits(host: &HostConfig, machine: &dyn Machine) -> Result<LinuxResources> {
+    let without_devices = HostConfig {
+        blkio_weight_device: None,
+        blkio_device_read_bps: None,
+        blkio_device_write_bps: None,
+        blkio_device_read_iops: None,
+        blkio_device_write_iops: None,
+        ..host.clone()
+    };
+    resources(&without_devices, machine)
+}
+
 fn memory(host: &HostConfig) -> Option<LinuxMemory> {
     let positive = |value: i64| (value > 0).then_some(value);
     let mut memory = LinuxMemory::default();

@@ -66,6 +66,15 @@ pub fn validate(
     Ok(warnings)
 }
 
+/// Checks limits and the restart policy for a container that exists; the warnings say what the machine cannot do.
+///
+/// # Errors
+/// `InvalidParameter`, with dockerd's text.
+pub fn validate_update(host: &mut HostConfig, machine: &dyn Machine) -> Result<Vec<String>> {
+    check_restart(&host.restart_policy)?;
+    validate_resources(host, machine, true)
+}
+
 /// What only other platforms or kernels have.
 fn check_platform(host: &HostConfig) -> Result<()> {
     if !matches!(host.isolation.to_lowercase().as_str(), "" | "default") {

@@ -76,7 +76,10 @@ impl Cgroup {
     }
 
     /// Sets limits. What the hierarchy has no controller for is named in the result, as a warning.
-    pub(crate) fn limit(&self, resources: &LinuxResources) -> io::Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// A limit makes no sense, or the kernel refuses it.
+    pub fn limit(&self, resources: &LinuxResources) -> io::Result<Vec<String>> {
         let settings = limits::settings(resources)
             .map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
         let mut warnings = Vec::new();

@@ -221,6 +221,10 @@ impl Shim for ShimClient {
         .await
     }
 
+    async fn limit(&self, limits: oci_spec::runtime::LinuxResources) -> Result<()> {
+        self.done(&Request::Limit(Box::new(limits))).await
+    }
+
     async fn pids(&self) -> Result<Vec<u32>> {
         match self.ask(&Request::Pids).await? {
             Reply::Pids(pids) => Ok(pids),

@@ -99,6 +99,13 @@ impl Shim {
                 self.paused = frozen;
                 Ok(Some(Reply::Done))
             }
+            Request::Limit(limits) => {
+                let warnings = self.cgroup.limit(&limits).map_err(system("set limits"))?;
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                Ok(Some(Reply::Done))
+            }
             Request::Pids => Ok(Some(Reply::Pids(
                 self.cgroup.processes().map_err(system("list processes"))?,
             ))),

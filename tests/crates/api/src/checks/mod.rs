@@ -3,13 +3,19 @@
 mod commits;
 mod errors;
 mod files;
+mod health;
 mod images;
 mod isolation;
 mod lifecycle;
 mod network;
+mod raw;
 mod run;
+mod stats;
 mod streams;
+mod top;
+mod update;
 mod volumes;
+mod websocket;
 
 use crate::Bed;
 
@@ -58,6 +64,11 @@ pub fn all() -> Vec<Check> {
         commits::list(),
         network::list(),
         errors::list(),
+        health::list(),
+        stats::list(),
+        top::list(),
+        update::list(),
+        websocket::list(),
     ]
     .concat()
 }
@@ -69,4 +80,42 @@ fn inspect(bed: &Bed, name: &str, path: &str) -> anyhow::Result<serde_json::Valu
     all.pointer(&format!("/0/{path}"))
         .cloned()
         .ok_or_else(|| anyhow::anyhow!("no {path} in {text}"))
+}
+
+/// Reads a container's events from its creation on until one fits; gives their actions.
+fn events_until(
+    bed: &Bed,
+    container: &str,
+    last: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<String>> {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+    };
+    let filter = format!("container={container}");
+    let mut command = bed.docker.command(&[
+        "events",
+        "--since",
+        "10m",
+        "--filter",
+        &filter,
+        "--format",
+        "{{.Action}}",
+    ]);
+    let mut listener = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let Some(output) = listener.stdout.take() else {
+        anyhow::bail!("a pipe was asked for");
+    };
+    let mut actions = Vec::new();
+    for line in BufReader::new(output).lines() {
+        actions.push(line?);
+        if actions.last().is_some_and(|action| last(action)) {
+            break;
+        }
+    }
+    let _ = (listener.kill(), listener.wait());
+    Ok(actions)
 }

@@ -1,0 +1,66 @@
+//! Attaching over a websocket, for clients in browsers.
+
+use std::sync::Arc;
+
+use engine::{
+    Engine,
+    containers::AttachOptions,
+    ports::containers::{AttachRequest, LogQuery},
+};
+
+use super::Answer;
+use crate::{
+    call::Call,
+    keys,
+    version::ApiVersion,
+    websocket::{self, Plan},
+};
+
+/// Since then the client says which streams it wants; before it got all of them.
+const CHOOSES_SINCE: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 42,
+};
+/// Since then output travels in binary messages; before in text.
+const BINARY_SINCE: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 28,
+};
+
+/// `GET /containers/{id}/attach/ws`.
+pub(super) async fn attach(engine: &Arc<Engine>, mut call: Call) -> Answer {
+    let wants = |name: &str| call.version < CHOOSES_SINCE || call.query.flag(name);
+    let streams = AttachRequest {
+        stdin: wants("stdin"),
+        stdout: wants("stdout"),
+        stderr: wants("stderr"),
+    };
+    let keys = match call.query.get("detachKeys").filter(|keys| !keys.is_empty()) {
+        Some(text) => Some(keys::parse(text)?),
+        None => None,
+    };
+    let stream = call.query.flag("stream");
+    let logs = call.query.flag("logs");
+    let binary = call.version >= BINARY_SINCE;
+    let accept = websocket::accept(&call.headers)?;
+    // Where it stands is known before the client is told that it is attached.
+    let attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
+    let before = if logs && (streams.stdout || streams.stderr) {
+        let query = LogQuery {
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+            ..LogQuery::default()
+        };
+        Some(engine.container_logs(&call.name, query).await?.1)
+    } else {
+        None
+    };
+    let plan = Plan {
+        attachment,
+        stream,
+        before,
+        binary,
+        keys,
+    };
+    websocket::take_over(call.upgrade.take(), &accept, plan)
+}
