@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc};
 
-use docker_api::{EventActor, EventMessage};
+use docker_api::{EventActor, EventMessage, LogConfig};
 use errdefs::{Error, ErrorKind, Result};
 use tokio::sync::{RwLock, oneshot};
 
@@ -66,6 +66,8 @@ pub struct Settings {
     pub kernel: String,
     /// Id of the engine, for `info`.
     pub id: String,
+    /// Log driver and options of containers that name none.
+    pub log_config: LogConfig,
 }
 
 /// The engine. Shared by everything that calls it; its operations run to their end whether the caller waits or not.

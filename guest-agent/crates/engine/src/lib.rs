@@ -12,6 +12,7 @@ pub mod events;
 pub mod exec;
 pub mod id;
 pub mod images;
+mod logging;
 pub mod networks;
 pub mod ports;
 pub mod spec;

@@ -144,6 +144,7 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
         version: version.version.clone(),
         kernel: version.kernel_version.clone(),
         id: identity(root)?,
+        log_config: docker_api::LogConfig::default(),
     };
     Ok(Engine::new(ports, settings))
 }

@@ -14,7 +14,6 @@ pub(crate) mod exit;
 mod index;
 mod inspect;
 pub mod list;
-mod log_target;
 mod logs;
 mod merge;
 pub(crate) mod mounts;

@@ -6,21 +6,24 @@
 //!   root    ┘
 //! ```
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use errdefs::{Classify, Error, ErrorKind, Result};
 
 use super::{
     container::{Container, Run},
-    log_target::log_target,
     network_files,
     record::ContainerRecord,
     state::Phase,
 };
 use crate::{
-    Engine,
+    Engine, logging,
     ports::{
         containers::{LaunchRequest, Shim},
+        logging::LogTarget,
         network::{ConnectRequest, Sandbox},
     },
     spec::{self, NamespaceOf, SpecInput},
@@ -28,6 +31,11 @@ use crate::{
 
 /// Docker's words before what the runtime says.
 const CREATE_FAILED: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
+
+/// The outermost words of every failure of a start.
+const TASK_FAILED: &str = "failed to create task for container";
+/// What a log that cannot be opened is called.
+pub(crate) const LOG_FAILED: &str = "failed to initialize logging driver";
 
 impl Engine {
     /// Starts a container. Docker API: POST /containers/{id}/start.
@@ -155,12 +163,12 @@ impl Engine {
                 rootfs,
                 open_stdin: record.config.open_stdin,
                 stdin_once: record.config.stdin_once,
-                log: log_target(&record.host.log_config, id, &folder)?,
+                log: self.log_target(record, &folder)?,
                 terminal_size: (rows, columns),
                 folder,
             })
             .await
-            .map_err(|error| error.context(CREATE_FAILED))?;
+            .map_err(launch_failed)?;
         self.attach_early(container, &shim).await;
         let pid = match shim.start().await {
             Ok(pid) => pid,
@@ -178,6 +186,11 @@ impl Engine {
         self.tell_container(container, "start", &[]);
         self.watch(container, shim);
         Ok(())
+    }
+
+    fn log_target(&self, record: &ContainerRecord, folder: &Path) -> Result<LogTarget> {
+        logging::target(record, &self.ports.world.host_name(), folder)
+            .map_err(|error| launch_failed(error.context(LOG_FAILED)))
     }
 
     /// Undoes all of a start that can be undone without its shim.
@@ -362,6 +375,12 @@ fn namespace_of(pid: u32, kind: &str) -> PathBuf {
 }
 
 /// The exit code that stands for a failed start, and the error with Docker's kind for it.
+/// A log that cannot be opened is told apart from a container that cannot be made.
+fn launch_failed(error: Error) -> Error {
+    let of_log = error.message().starts_with(LOG_FAILED);
+    error.context(if of_log { TASK_FAILED } else { CREATE_FAILED })
+}
+
 fn explain(error: Error) -> (i32, Error) {
     let text = error.message();
     let has = |part: &str| text.contains(part);

@@ -6,6 +6,7 @@
 pub mod containers;
 pub mod host;
 pub mod images;
+pub mod logging;
 pub mod network;
 pub mod registry;
 pub mod rootfs;

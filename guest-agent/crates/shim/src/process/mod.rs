@@ -23,11 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::ports::{
-    containers::{Exit, LogTarget},
-    rootfs::Rootfs,
-    world::Timestamp,
-};
+use engine::ports::{containers::Exit, rootfs::Rootfs, world::Timestamp};
 use oci_spec::runtime::Spec;
 use runtime::{Cgroup, Container, CreateError, CreateOptions, Stdio};
 use rustix::event::epoll::EventFlags;
@@ -40,7 +36,7 @@ use self::{
 };
 use crate::{
     address::Address,
-    log::writer::{Rotation, Writer},
+    log::writer::Writer,
     protocol::{self, Event, Failure, Launch, Reply},
 };
 
@@ -50,6 +46,8 @@ const FIRST: u32 = 0;
 const BUFFER_BYTES: usize = 64 << 10;
 /// How long the kernel may take to empty a killed group.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+/// What a log that cannot be opened is called, in Docker's words.
+const LOG_FAILED: &str = "failed to initialize logging driver";
 /// Written by rename once all has ended: an [`Exit`].
 pub(crate) const EXIT_FILE: &str = "exit.json";
 /// Where the container's root is mounted, in its own namespace.
@@ -123,7 +121,7 @@ impl Shim {
             Rootfs::Overlay { lower, upper, work } => runtime::Root::Overlay { lower, upper, work },
             Rootfs::Folder(folder) => runtime::Root::Folder(folder),
         };
-        let log = open_log(&launch.log).map_err(system("open the container's log"))?;
+        let log = Writer::open(&launch.log).map_err(system(LOG_FAILED))?;
         let poll = Poll::new().map_err(system("epoll"))?;
         let listener = listen(&launch.run).map_err(system("listen for the engine"))?;
         let (rows, columns) = launch.terminal_size;
@@ -343,8 +341,7 @@ impl Shim {
 
     fn first_ended(&mut self, ended: Exit) {
         if let Some(log) = &mut self.log {
-            let at = now();
-            if let Err(error) = log.finish(false, at).and_then(|()| log.finish(true, at)) {
+            if let Err(error) = log.finish(now()) {
                 tracing::error!(%error, "write the container's log");
             }
         }
@@ -378,23 +375,6 @@ fn refusal(error: CreateError) -> Refusal {
 fn now() -> Timestamp {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     Timestamp(now.tv_sec * 1_000_000_000 + now.tv_nsec)
-}
-
-fn open_log(log: &LogTarget) -> io::Result<Option<Writer>> {
-    match log {
-        LogTarget::None => Ok(None),
-        LogTarget::JsonFile {
-            path,
-            max_size_bytes,
-            max_files,
-        } => {
-            let rotation = max_size_bytes.map(|max_size_bytes| Rotation {
-                max_size_bytes,
-                max_files: *max_files,
-            });
-            Writer::open(path, rotation).map(Some)
-        }
-    }
 }
 
 fn listen(folder: &Path) -> io::Result<UnixListener> {
