@@ -198,12 +198,6 @@ fn address(text: &str) -> Result<FluentdAddress, String> {
             let host = if host.is_empty() { DEFAULT_HOST } else { host }.to_owned();
             let port = match port {
                 "" => DEFAULT_PORT,
-                port if !port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                    return Err(format!(
-                        "parse {full:?}: invalid port {:?} after host",
-                        format!(":{port}")
-                    ));
-                }
                 port => port.parse().map_err(|_| {
                     format!("invalid port: strconv.ParseUint: parsing {port:?}: value out of range")
                 })?,

@@ -149,11 +149,28 @@ pub(super) fn url(text: &str) -> Result<Url<'_>, String> {
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
         None => ("", rest),
     };
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    check_port(host).map_err(|why| format!("parse {text:?}: {why}"))?;
     Ok(Url {
         scheme: scheme.to_ascii_lowercase(),
-        host: host.rsplit_once('@').map_or(host, |(_, host)| host),
+        host,
         path,
     })
+}
+
+/// What follows the last colon is a number.
+fn check_port(host: &str) -> Result<(), String> {
+    let port = match host.rfind(']') {
+        Some(end) => &host[end + 1..],
+        None if host.starts_with('[') => return Err("missing ']' in host".to_owned()),
+        None => host.rfind(':').map_or("", |colon| &host[colon..]),
+    };
+    let digits = port.strip_prefix(':').unwrap_or("0");
+    if port.is_empty() || port.starts_with(':') && digits.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(())
+    } else {
+        Err(format!("invalid port {port:?} after host"))
+    }
 }
 
 /// `net.SplitHostPort`: both parts without brackets.

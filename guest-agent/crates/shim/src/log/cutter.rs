@@ -2,7 +2,7 @@
 
 use engine::ports::world::Timestamp;
 
-use super::message::{Message, Partial};
+use log_drivers::message::{Message, Partial};
 
 /// Longest text of one message.
 pub(super) const MAX_TEXT_BYTES: usize = 16 * 1024;

@@ -16,11 +16,14 @@ use engine::ports::{
     world::Timestamp,
 };
 
+use log_drivers::{
+    entry::{self, LENGTH_BYTES, MAX_MESSAGE_BYTES},
+    message::Message,
+};
+
 use super::{
     compress::Compressing,
-    entry::{self, LENGTH_BYTES, MAX_MESSAGE_BYTES},
     line,
-    message::Message,
     names::{compressed, rotated},
 };
 

@@ -13,7 +13,9 @@ use engine::{
     time::{parse_rfc3339, write_rfc3339},
 };
 
-use super::{cutter::MAX_TEXT_BYTES, message::Message};
+use log_drivers::message::Message;
+
+use super::cutter::MAX_TEXT_BYTES;
 
 /// Longest line of a file that is decoded: every byte of the text escaped as `\u....`, and room for labels and the other fields.
 pub const MAX_ENCODED_BYTES: usize = MAX_TEXT_BYTES * 6 + (1 << 20);
@@ -223,7 +225,7 @@ fn decode_any_order(line: &[u8]) -> Result<Line, LineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::message::Partial;
+    use log_drivers::message::Partial;
 
     const AT: Timestamp = Timestamp(1_767_323_045_600_000_000);
 

@@ -7,11 +7,10 @@
 
 mod compress;
 mod cutter;
-pub mod entry;
 mod file;
 pub mod line;
-pub mod message;
 mod names;
 pub mod reader;
+mod remote;
 mod source;
 pub mod writer;

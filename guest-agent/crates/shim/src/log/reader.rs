@@ -324,7 +324,9 @@ mod tests {
         for target in forms(folder.path()) {
             let mut writer = opened(&target);
             (0..12).for_each(|number| say(&mut writer, number));
-            writer.finish(Timestamp(12)).expect("closed");
+            writer
+                .finish(Timestamp(12), std::time::Instant::now())
+                .expect("closed");
             let all = texts(&target, both()).await;
             assert_eq!(all.last().expect("lines"), "line 11\n");
             assert!(all.len() > 6, "{all:?}");
@@ -413,7 +415,9 @@ mod tests {
                     say(&mut writer, said);
                 }
             }
-            writer.finish(Timestamp(99)).expect("closed");
+            writer
+                .finish(Timestamp(99), std::time::Instant::now())
+                .expect("closed");
             end.send(()).expect("it listens");
             let rest: Vec<_> = log.collect().await;
             assert_eq!(rest.len() as i64, said - heard + 1, "{target:?}");

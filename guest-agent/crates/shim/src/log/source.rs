@@ -9,9 +9,10 @@ use std::{
 
 use engine::ports::{containers::LogEntry, logging::LogFormat};
 use flate2::read::GzDecoder;
+use log_drivers::entry;
 
 use super::{
-    entry, file,
+    file,
     line::{self, MAX_ENCODED_BYTES},
     names::{self, Found},
 };

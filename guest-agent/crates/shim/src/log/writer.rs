@@ -1,16 +1,19 @@
 //! The writing end of a container's log, whatever its driver.
 
-use std::io;
+use std::{io, os::fd::BorrowedFd, time::Instant};
 
 use engine::ports::{logging::LogTarget, world::Timestamp};
 
-use super::{cutter::Cutter, file::FileWriter, message::Message};
+use log_drivers::message::Message;
+
+use super::{cutter::Cutter, file::FileWriter, remote::Remote};
 
 /// The writing end of one log.
 #[derive(Debug)]
 pub struct Writer {
     cutters: [Cutter; 2],
     file: Option<FileWriter>,
+    remote: Option<Remote>,
 }
 
 impl Writer {
@@ -24,6 +27,10 @@ impl Writer {
         }
         Ok(Some(Self {
             cutters: [Cutter::new(false), Cutter::new(true)],
+            remote: match target {
+                LogTarget::Remote { remote, .. } => Some(Remote::open(remote)?),
+                _ => None,
+            },
             file: target.file().map(FileWriter::open).transpose()?,
         }))
     }
@@ -37,17 +44,48 @@ impl Writer {
         self.give(stderr, |cutter, give| cutter.cut(at, bytes, line_id, give))
     }
 
-    /// Writes what has no line end yet: both streams are over.
+    /// Writes what has no line end yet: both streams are over. A service gets until `deadline`.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn finish(&mut self, at: Timestamp) -> io::Result<()> {
+    pub fn finish(&mut self, at: Timestamp, deadline: Instant) -> io::Result<()> {
         for stderr in [false, true] {
             self.give(stderr, |cutter, give| cutter.finish(at, line_id, give))?;
         }
-        match &mut self.file {
+        let closed = match &mut self.file {
             Some(file) => file.close(),
             None => Ok(()),
+        };
+        match &mut self.remote {
+            Some(remote) => remote.close(deadline).and(closed),
+            None => closed,
+        }
+    }
+
+    /// The pipe to a service, and whether something waits for it to take more.
+    #[must_use]
+    pub fn pipe(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        let remote = self.remote.as_ref()?;
+        Some((remote.pipe()?, remote.waits()))
+    }
+
+    /// The container has to wait for a service.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.remote.as_ref().is_some_and(Remote::blocks)
+    }
+
+    /// Hands on what waits.
+    pub fn flush(&mut self) {
+        if let Some(remote) = &mut self.remote {
+            remote.flush();
+        }
+    }
+
+    /// Gives a service up.
+    pub fn abandon(&mut self) {
+        if let Some(remote) = &mut self.remote {
+            remote.abandon();
         }
     }
 
@@ -56,12 +94,15 @@ impl Writer {
         stderr: bool,
         cut: impl FnOnce(&mut Cutter, &mut dyn FnMut(&Message<'_>)),
     ) -> io::Result<()> {
-        let (mut result, file) = (Ok(()), &mut self.file);
+        let (mut result, file, remote) = (Ok(()), &mut self.file, &mut self.remote);
         cut(&mut self.cutters[usize::from(stderr)], &mut |message| {
             if let Some(file) = file
                 && result.is_ok()
             {
                 result = file.push(message);
+            }
+            if let Some(remote) = remote {
+                remote.push(message);
             }
         });
         if let Some(file) = file {

@@ -48,6 +48,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 /// What a log that cannot be opened is called, in Docker's words.
 const LOG_FAILED: &str = "failed to initialize logging driver";
+/// How long a log service may take for what is left when the container has ended, as in Docker.
+const LOG_WITHIN: Duration = Duration::from_secs(10);
 /// Written by rename once all has ended: an [`Exit`].
 pub(crate) const EXIT_FILE: &str = "exit.json";
 /// Where the container's root is mounted, in its own namespace.
@@ -79,6 +81,8 @@ struct Shim {
     container: Option<Container>,
     cgroup: Cgroup,
     log: Option<Writer>,
+    /// Until when a log service may keep a container from its end.
+    log_deadline: Option<Instant>,
     started: bool,
     paused: bool,
     tasks: BTreeMap<u32, Task>,
@@ -170,6 +174,7 @@ impl Shim {
             container: Some(container),
             cgroup,
             log,
+            log_deadline: None,
             started: false,
             paused: false,
             tasks: BTreeMap::from([(FIRST, first)]),
@@ -199,6 +204,7 @@ impl Shim {
                     Token::Ended(number) => self.process_ended(number),
                     Token::Output(number, errors) => self.output_ready(number, errors),
                     Token::Input(number) => self.input_ready(number),
+                    Token::Log => self.log_ready(),
                 }
             }
             self.finish_what_ended();
@@ -259,6 +265,9 @@ impl Shim {
                 *latest = until.max(*latest);
             }
         }
+        if let Some(until) = self.wait_for_log(now)? {
+            held.insert(FIRST, until);
+        }
         for (number, task) in &self.tasks {
             if task.ended.is_none() {
                 self.poll
@@ -290,6 +299,36 @@ impl Shim {
         Ok(soonest.map(|until| until.saturating_duration_since(now) + Duration::from_millis(1)))
     }
 
+    /// Waits for the log driver when it has to; until when at most the container's output is not read because of it.
+    fn wait_for_log(&mut self, now: Instant) -> io::Result<Option<Instant>> {
+        let Some(log) = &mut self.log else {
+            return Ok(None);
+        };
+        if log.blocks() && self.log_deadline.is_some_and(|deadline| now >= deadline) {
+            tracing::warn!("the log service did not take all in time: logs may be truncated");
+            log.abandon();
+        }
+        let Some((pipe, waits)) = log.pipe() else {
+            return Ok(None);
+        };
+        let wanted = if waits {
+            EventFlags::OUT
+        } else {
+            EventFlags::empty()
+        };
+        self.poll.set(pipe, Token::Log, wanted)?;
+        let far = now + LOG_WITHIN;
+        Ok(log
+            .blocks()
+            .then(|| self.log_deadline.map_or(far, |deadline| deadline.min(far))))
+    }
+
+    fn log_ready(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
     fn process_ended(&mut self, number: u32) {
         let oom_killed = self.cgroup.memory_kills() > 0;
         let Some(task) = self.tasks.get_mut(&number) else {
@@ -303,6 +342,7 @@ impl Shim {
             oom_killed,
         });
         if number == FIRST {
+            self.log_deadline = Some(Instant::now() + LOG_WITHIN);
             // With the host's pid namespace its children would live on.
             let _ = self.cgroup.kill();
         } else {
@@ -341,7 +381,10 @@ impl Shim {
 
     fn first_ended(&mut self, ended: Exit) {
         if let Some(log) = &mut self.log {
-            if let Err(error) = log.finish(now()) {
+            if let Some((pipe, _)) = log.pipe() {
+                self.poll.forget(pipe);
+            }
+            if let Err(error) = log.finish(now(), self.log_deadline.unwrap_or_else(Instant::now)) {
                 tracing::error!(%error, "write the container's log");
             }
         }

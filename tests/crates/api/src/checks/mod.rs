@@ -4,6 +4,7 @@ mod errors;
 mod images;
 mod isolation;
 mod lifecycle;
+mod logs;
 mod network;
 mod run;
 mod streams;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Check> {
         run::list(),
         lifecycle::list(),
         streams::list(),
+        logs::list(),
         isolation::list(),
         images::list(),
         volumes::list(),

@@ -6,7 +6,9 @@ use std::{
 use engine::ports::logging::{LogFile, LogFormat};
 
 use super::*;
-use crate::log::{entry, line, names};
+use log_drivers::entry;
+
+use crate::log::{line, names};
 
 fn target(path: &Path, format: LogFormat, max_size_bytes: u64, compress: bool) -> LogTarget {
     LogTarget::File(LogFile {
@@ -86,7 +88,9 @@ fn rotation_keeps_the_newest_files_and_no_entry_is_split() {
                 .write(false, Timestamp(1), format!("line {number}\n").as_bytes())
                 .unwrap();
         }
-        writer.finish(Timestamp(1)).unwrap();
+        writer
+            .finish(Timestamp(1), std::time::Instant::now())
+            .unwrap();
         let kept: Vec<_> = [2, 1, 0]
             .iter()
             .flat_map(|index| texts(&path, *index, &format))
