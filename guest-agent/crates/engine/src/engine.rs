@@ -134,16 +134,16 @@ impl Engine {
         more: &[(&str, String)],
     ) {
         let record = container.record();
-        let mut attributes: BTreeMap<String, String> =
-            record.config.labels.clone().unwrap_or_default();
+        let mut attributes: BTreeMap<String, String> = more
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect();
+        // Labels win over what is told of the action, name and image over labels: as in Docker.
+        attributes.extend(record.config.labels.clone().unwrap_or_default());
         attributes.insert("name".to_owned(), record.name.clone());
         if !record.image_label().is_empty() {
             attributes.insert("image".to_owned(), record.image_label().to_owned());
         }
-        attributes.extend(
-            more.iter()
-                .map(|(key, value)| ((*key).to_owned(), value.clone())),
-        );
         let event = self.event("container", action, record.id.to_string(), attributes);
         self.events.publish(EventMessage {
             status: action.to_owned(),

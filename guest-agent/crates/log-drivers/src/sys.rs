@@ -30,6 +30,6 @@ pub(crate) fn local(seconds: i64) -> Local {
         hour: tm.tm_hour,
         minute: tm.tm_min,
         second: tm.tm_sec,
-        offset_seconds: tm.tm_gmtoff.into(),
+        offset_seconds: tm.tm_gmtoff,
     }
 }

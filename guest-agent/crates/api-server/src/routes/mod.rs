@@ -1,6 +1,7 @@
 //! The operations, one file per resource.
 
 mod containers;
+mod events;
 mod exec;
 mod images;
 mod networks;

@@ -18,6 +18,7 @@ mod logs;
 mod merge;
 pub(crate) mod mounts;
 mod name;
+mod network_events;
 mod network_files;
 pub mod prune;
 pub mod record;

@@ -118,6 +118,8 @@ impl Engine {
         let sandbox = sandbox?;
         container.set_sandbox(sandbox.clone());
         let (mounts, rootfs, passwd, group) = (mounts?, rootfs?, passwd?, group?);
+        self.tell_networks(record, sandbox.as_ref(), "connect")
+            .await;
         let network = self.network_namespace(record, sandbox.as_ref())?;
         let files = self
             .write_network_files(record, sandbox.as_ref(), &network)
@@ -201,10 +203,13 @@ impl Engine {
         run: &mut Run,
     ) {
         container.set_shim(None);
+        let sandbox = container.sandbox();
         container.set_sandbox(None);
         if let Err(error) = self.ports.networks.disconnect(&record.id).await {
             tracing::warn!(id = record.id.as_str(), %error, "disconnect a container");
         }
+        self.tell_networks(record, sandbox.as_deref(), "disconnect")
+            .await;
         self.release_mounts(record, run).await;
     }
 
@@ -242,14 +247,6 @@ impl Engine {
             .connect(request)
             .await
             .map_err(|error| error.context("failed to set up container networking"))?;
-        for (name, end) in &sandbox.endpoints {
-            let attributes = [
-                ("container", record.id.as_str()),
-                ("name", name),
-                ("type", "bridge"),
-            ];
-            self.tell("network", "connect", &end.network_id, &attributes);
-        }
         Ok(Some(sandbox))
     }
 

@@ -420,7 +420,11 @@ mod tests {
                 .expect("closed");
             end.send(()).expect("it listens");
             let rest: Vec<_> = log.collect().await;
-            assert_eq!(rest.len() as i64, said - heard + 1, "{target:?}");
+            assert_eq!(
+                i64::try_from(rest.len()),
+                Ok(said - heard + 1),
+                "{target:?}"
+            );
         }
     }
 

@@ -1,11 +1,13 @@
 //! The checks, by what a user does.
 
 mod errors;
+mod events;
 mod images;
 mod isolation;
 mod lifecycle;
 mod logs;
 mod network;
+mod remote_logs;
 mod run;
 mod streams;
 mod volumes;
@@ -50,7 +52,9 @@ pub fn all() -> Vec<Check> {
         run::list(),
         lifecycle::list(),
         streams::list(),
+        events::list(),
         logs::list(),
+        remote_logs::list(),
         isolation::list(),
         images::list(),
         volumes::list(),
