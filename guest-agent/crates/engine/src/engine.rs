@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc};
 
-use docker_api::{EventActor, EventMessage, LogConfig};
+use docker_api::{EventActor, EventMessage};
 use errdefs::{Error, ErrorKind, Result};
 use tokio::sync::{RwLock, oneshot};
 
 use crate::{
+    Defaults,
     containers::{Index, container::Container},
     events::EventBus,
     exec::Execs,
@@ -22,6 +23,7 @@ use crate::{
         world::World,
     },
     spec::Machine,
+    system::reload::Reloadable,
 };
 
 /// Everything the engine works with.
@@ -66,8 +68,12 @@ pub struct Settings {
     pub kernel: String,
     /// Id of the engine, for `info`.
     pub id: String,
-    /// Log driver and options of containers that name none.
-    pub log_config: LogConfig,
+    /// What containers get that say nothing themselves.
+    pub defaults: Defaults,
+    /// What may change while the engine runs.
+    pub reloadable: Reloadable,
+    /// The engine takes experimental commands, as `info` shows it.
+    pub experimental: bool,
 }
 
 /// The engine. Shared by everything that calls it; its operations run to their end whether the caller waits or not.
@@ -77,6 +83,7 @@ pub struct Engine {
     pub(crate) events: EventBus,
     pub(crate) containers: Index,
     pub(crate) execs: Execs,
+    pub(crate) reloadable: std::sync::RwLock<Reloadable>,
     /// Held for reading while a container takes volumes into use, for writing while one is removed.
     pub(crate) volumes_in_use: RwLock<()>,
     /// Held for reading while a container takes an image into use, for writing while one is removed.
@@ -94,6 +101,7 @@ impl Engine {
     pub fn new(ports: Ports, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             ports,
+            reloadable: settings.reloadable.clone().into(),
             settings,
             events: EventBus::default(),
             containers: Index::default(),

@@ -7,6 +7,7 @@
 //! tokio is here for its `sync` types and the `AsyncRead`/`AsyncWrite` traits only; nothing in this room needs its runtime.
 
 pub mod containers;
+mod defaults;
 mod engine;
 pub mod events;
 pub mod exec;
@@ -20,4 +21,6 @@ pub mod system;
 pub mod time;
 pub mod volumes;
 
+pub use defaults::Defaults;
 pub use engine::{Engine, Ports, Settings};
+pub use logging::{DRIVERS as LOG_DRIVERS, check_defaults as check_log_config, parse_memory};

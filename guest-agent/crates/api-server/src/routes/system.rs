@@ -74,6 +74,7 @@ impl Login {
 /// `GET /info`.
 async fn info(engine: &Engine) -> Value {
     let (counts, settings, machine) = (engine.counts().await, engine.settings(), engine.machine());
+    let now = engine.reloadable();
     let has = |name: &str| machine.controller(name);
     let mut warnings = Vec::new();
     for (name, text) in [
@@ -94,7 +95,7 @@ async fn info(engine: &Engine) -> Value {
         "Images": counts.images,
         "Driver": "overlayfs",
         "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
-        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": ["json-file", "none"]},
+        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": engine::LOG_DRIVERS},
         "MemoryLimit": has("memory"),
         "SwapLimit": has("memory"),
         "CpuCfsPeriod": has("cpu"),
@@ -103,12 +104,15 @@ async fn info(engine: &Engine) -> Value {
         "CPUSet": has("cpuset"),
         "PidsLimit": has("pids"),
         "IPv4Forwarding": true,
-        "Debug": false,
+        "Debug": now.debug,
         "NFd": 0,
         "OomKillDisable": false,
         "NGoroutines": 0,
         "SystemTime": rfc3339(engine.now()),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": match settings.defaults.log_config.driver.as_str() {
+            "" => "json-file",
+            driver => driver,
+        },
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": "2",
         "NEventsListener": 0,
@@ -121,7 +125,7 @@ async fn info(engine: &Engine) -> Value {
         "RegistryConfig": {
             "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
             "IndexConfigs": {"docker.io": {"Mirrors": [], "Name": "docker.io", "Official": true, "Secure": true}},
-            "Mirrors": null,
+            "Mirrors": if now.registry_mirrors.is_empty() { Value::Null } else { json!(now.registry_mirrors) },
         },
         "NCPU": machine.cpus(),
         "MemTotal": machine.memory_bytes(),
@@ -131,8 +135,8 @@ async fn info(engine: &Engine) -> Value {
         "HttpsProxy": "",
         "NoProxy": "",
         "Name": engine.host_name(),
-        "Labels": [],
-        "ExperimentalBuild": false,
+        "Labels": now.labels,
+        "ExperimentalBuild": settings.experimental,
         "ServerVersion": settings.version,
         "Runtimes": {"runc": {"path": "berth"}},
         "DefaultRuntime": "runc",

@@ -64,7 +64,9 @@ impl Engine {
         if matches!(host_config.network_mode.as_str(), "" | "default") {
             host_config.network_mode = "bridge".to_owned();
         }
-        logging::merge_and_check(&mut host_config.log_config, &self.settings.log_config)?;
+        let defaults = &self.settings.defaults;
+        defaults.at_create(&mut host_config);
+        logging::merge_and_check(&mut host_config.log_config, &defaults.log_config)?;
         let warnings = spec::validate(&mut config, &mut host_config, &*self.ports.machine)?;
         let _images = self.images_in_use.read().await;
         let image = match config.image.as_str() {

@@ -105,6 +105,7 @@ impl Engine {
         record: &ContainerRecord,
         run: &mut Run,
     ) -> Result<()> {
+        let record = &self.settings.defaults.at_start(record);
         let id = &record.id;
         let in_root = |path: &'static str| self.ports.rootfs.read_file(id, path.as_ref());
         let (sandbox, mounts, rootfs, passwd, group) = futures_util::join!(

@@ -26,7 +26,7 @@ use crate::{
 /// The driver of containers that name none.
 pub(crate) const DEFAULT: &str = "json-file";
 /// Drivers that can be asked for, as `info` lists them.
-pub(crate) const DRIVERS: [&str; 7] = [
+pub const DRIVERS: [&str; 7] = [
     "fluentd",
     "gelf",
     "journald",
@@ -122,6 +122,26 @@ pub(crate) fn merge_and_check(log: &mut LogConfig, defaults: &LogConfig) -> Resu
         }
     }
     check(log)
+}
+
+/// A number of bytes as Docker reads memory sizes: in powers of 1024.
+///
+/// # Errors
+/// In Docker's words.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    options::binary_size(text)
+}
+
+/// Checks the engine's own log settings; without options there is nothing to check, as in Docker.
+///
+/// # Errors
+/// As for a container.
+pub fn check_defaults(log: &LogConfig) -> Result<()> {
+    if log.config.is_empty() {
+        return Ok(());
+    }
+    let mut log = log.clone();
+    merge_and_check(&mut log, &LogConfig::default())
 }
 
 /// Checks driver and options.
