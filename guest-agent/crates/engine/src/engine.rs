@@ -15,6 +15,7 @@ use errdefs::{Error, ErrorKind, Result};
 use tokio::sync::{RwLock, oneshot};
 
 use crate::{
+    Defaults,
     containers::{Index, container::Container},
     events::EventBus,
     exec::Execs,
@@ -33,6 +34,7 @@ use crate::{
         world::World,
     },
     spec::Machine,
+    system::reload::Reloadable,
 };
 
 /// Everything the engine works with.
@@ -85,6 +87,12 @@ pub struct Settings {
     pub id: String,
     /// What `host-gateway` stands for; none: the gateway of the container's network.
     pub host_gateway: Option<std::net::IpAddr>,
+    /// What containers get that say nothing themselves.
+    pub defaults: Defaults,
+    /// What may change while the engine runs.
+    pub reloadable: Reloadable,
+    /// The engine takes experimental commands, as `info` shows it.
+    pub experimental: bool,
 }
 
 /// The engine. Shared by everything that calls it; its operations run to their end whether the caller waits or not.
@@ -96,6 +104,7 @@ pub struct Engine {
     pub(crate) execs: Execs,
     /// The machine is going down: what stops now was not stopped by its user, and nothing starts any more.
     pub(crate) going_down: AtomicBool,
+    pub(crate) reloadable: std::sync::RwLock<Reloadable>,
     /// Held for reading while a container takes volumes into use, for writing while one is removed.
     pub(crate) volumes_in_use: RwLock<()>,
     /// Held for reading while a container takes an image into use, for writing while one is removed.
@@ -113,6 +122,7 @@ impl Engine {
     pub fn new(ports: Ports, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             ports,
+            reloadable: settings.reloadable.clone().into(),
             settings,
             events: EventBus::default(),
             containers: Index::default(),
@@ -158,16 +168,16 @@ impl Engine {
         more: &[(&str, String)],
     ) {
         let record = container.record();
-        let mut attributes: BTreeMap<String, String> =
-            record.config.labels.clone().unwrap_or_default();
+        let mut attributes: BTreeMap<String, String> = more
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect();
+        // Labels win over what is told of the action, name and image over labels: as in Docker.
+        attributes.extend(record.config.labels.clone().unwrap_or_default());
         attributes.insert("name".to_owned(), record.name.clone());
         if !record.image_label().is_empty() {
             attributes.insert("image".to_owned(), record.image_label().to_owned());
         }
-        attributes.extend(
-            more.iter()
-                .map(|(key, value)| ((*key).to_owned(), value.clone())),
-        );
         let event = self.event("container", action, record.id.to_string(), attributes);
         self.events.publish(EventMessage {
             status: action.to_owned(),

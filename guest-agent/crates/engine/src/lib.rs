@@ -7,12 +7,14 @@
 //! tokio is here for its `sync` types and the `AsyncRead`/`AsyncWrite` traits only; nothing in this room needs its runtime.
 
 pub mod containers;
+mod defaults;
 pub mod duration;
 mod engine;
 pub mod events;
 pub mod exec;
 pub mod id;
 pub mod images;
+mod logging;
 pub mod networks;
 pub mod ports;
 pub mod spec;
@@ -22,4 +24,6 @@ pub mod time;
 mod top;
 pub mod volumes;
 
+pub use defaults::Defaults;
 pub use engine::{Engine, Ports, Settings};
+pub use logging::{DRIVERS as LOG_DRIVERS, check_defaults as check_log_config, parse_memory};

@@ -31,4 +31,5 @@ mod settings;
 mod transport;
 
 pub use client::RegistryClient;
+pub use dns::resolve;
 pub use settings::{Settings, Timeouts};

@@ -27,12 +27,12 @@ pub fn run() -> io::Result<()> {
     let engine = std::io::stdin();
     while let Some([control, events]) = receive(&engine)? {
         match sys::fork() {
-            Ok(true) => {
+            Ok(0) => {
                 sys::reap_children_by_kernel(false);
                 become_shim(UnixStream::from(control), UnixStream::from(events));
             }
             // Our ends are dropped; the shim's keep the connections open.
-            Ok(false) => {}
+            Ok(_) => {}
             Err(error) => tracing::error!(%error, "fork a shim"),
         }
     }

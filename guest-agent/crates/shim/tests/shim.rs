@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test runner prints")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -17,6 +18,7 @@ use engine::{
         containers::{
             AttachRequest, ExecRequest, LaunchRequest, LogTarget, Recovered, Shim, ShimEvent, Shims,
         },
+        logging::{LogFile, LogFormat},
         rootfs::Rootfs,
     },
 };
@@ -113,11 +115,15 @@ impl Bed {
     fn request(&self, number: u8, command: &[&str]) -> LaunchRequest {
         let id = ContainerId::from_random([number; 32]);
         LaunchRequest {
-            log: LogTarget::JsonFile {
+            log: LogTarget::File(LogFile {
                 path: self.log(&id),
+                format: LogFormat::JsonLines {
+                    attributes: BTreeMap::new(),
+                },
                 max_size_bytes: None,
                 max_files: 1,
-            },
+                compress: false,
+            }),
             spec: serde_json::from_value(spec(command)).expect("a spec"),
             rootfs: Rootfs::Folder(self.folder.path().join("root")),
             open_stdin: false,

@@ -156,6 +156,33 @@ impl Bed {
         .map_err(|_| anyhow::anyhow!("the connecting thread panicked"))?
     }
 
+    /// Does something in the network where the engine is, as making a socket there.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn in_network<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let network = self.network;
+        std::thread::spawn(move || {
+            if let Network::Of(pid) = network {
+                harness::enter_network(pid)?;
+            }
+            work()
+        })
+        .join()
+        .map_err(|_| anyhow::anyhow!("the thread in the network panicked"))?
+    }
+
+    /// A path of the engine's file system, seen from here.
+    pub fn outside(&self, path: &str) -> PathBuf {
+        match self.network {
+            Network::Host => PathBuf::from(path),
+            Network::Of(pid) => PathBuf::from(format!("/proc/{pid}/root{path}")),
+        }
+    }
+
     /// Takes a port there until the guard goes.
     ///
     /// # Errors

@@ -7,12 +7,13 @@
 
 mod config;
 mod host;
+mod listen;
+mod log;
 mod machine;
 mod world;
 
 use std::{
     fs::{File, OpenOptions},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -31,13 +32,18 @@ use rustix::fs::{FlockOperation, flock};
 use shim::{client::LocalShims, log::reader::LocalLogs};
 use state_db::StateDb;
 use tokio::{
-    net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 use volumes::LocalVolumes;
 
-use self::{host::MachineHost, machine::ThisMachine, world::RealWorld};
+use self::{
+    config::Config,
+    host::MachineHost,
+    listen::{Listener, Tls, TlsSettings},
+    machine::ThisMachine,
+    world::RealWorld,
+};
 
 /// Where the machine reaches the host's loopback: the gateway of its user-mode network.
 const HOST_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 2, 2);
@@ -49,15 +55,30 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 #[derive(Debug, Parser)]
 #[command(name = "berth-agent engine", version)]
 struct Arguments {
-    /// Folder of everything that must survive.
-    #[arg(long, default_value = "/var/lib/berth/engine")]
-    root: PathBuf,
-    /// Folder of sockets and what a restart of the machine may lose.
-    #[arg(long, default_value = "/run/berth")]
-    exec_root: PathBuf,
-    /// Where to listen, `unix:///PATH`; may be given several times.
-    #[arg(long, short = 'H', default_value = "unix:///run/docker.sock")]
+    /// Folder of everything that must survive [default: /var/lib/berth/engine].
+    #[arg(long, alias = "data-root")]
+    root: Option<PathBuf>,
+    /// Folder of sockets and what a restart of the machine may lose [default: /run/berth].
+    #[arg(long)]
+    exec_root: Option<PathBuf>,
+    /// Where to listen, `unix:///PATH` or `tcp://HOST:PORT`; may be given several times [default: unix:///run/docker.sock].
+    #[arg(long, short = 'H', alias = "host")]
     listen: Vec<String>,
+    /// TLS on tcp; implied by --tlsverify.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tls: Option<bool>,
+    /// TLS on tcp, and clients have to prove who they are.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tlsverify: Option<bool>,
+    /// Trust certificates signed only by this authority [default: ~/.docker/ca.pem].
+    #[arg(long)]
+    tlscacert: Option<String>,
+    /// The engine's certificate [default: ~/.docker/cert.pem].
+    #[arg(long)]
+    tlscert: Option<String>,
+    /// The engine's key [default: ~/.docker/key.pem].
+    #[arg(long)]
+    tlskey: Option<String>,
     /// Settings with Docker's keys (`daemon.json`).
     #[arg(long)]
     config: Option<PathBuf>,
@@ -67,6 +88,72 @@ struct Arguments {
     /// virtio-fs tag of the host's shared folders, which init has mounted at /run/berth/shares.
     #[arg(long)]
     share_tag: Option<String>,
+}
+
+/// Where things are kept.
+struct Places {
+    root: PathBuf,
+    run: PathBuf,
+}
+
+impl Places {
+    fn of(arguments: &Arguments, config: &Config) -> Self {
+        let pick = |flag: &Option<PathBuf>, file: &Option<String>, default: &str| {
+            flag.clone()
+                .or_else(|| file.as_ref().map(PathBuf::from))
+                .unwrap_or_else(|| default.into())
+        };
+        Self {
+            root: pick(&arguments.root, &config.data_root, "/var/lib/berth/engine"),
+            run: pick(&arguments.exec_root, &config.exec_root, "/run/berth"),
+        }
+    }
+}
+
+impl Arguments {
+    /// Settings that were given as flags, by the keys they have in a file.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let flag = |flag: Option<bool>| flag.map(|flag| flag.to_string());
+        let hosts = (!self.listen.is_empty()).then(|| format!("[{}]", self.listen.join(" ")));
+        [
+            ("data-root", path(&self.root)),
+            ("exec-root", path(&self.exec_root)),
+            ("hosts", hosts),
+            ("tls", flag(self.tls)),
+            ("tlsverify", flag(self.tlsverify)),
+            ("tlscacert", self.tlscacert.clone()),
+            ("tlscert", self.tlscert.clone()),
+            ("tlskey", self.tlskey.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
+    fn addresses(&self, config: &Config) -> Vec<String> {
+        match (self.listen.as_slice(), config.hosts.as_slice()) {
+            ([], []) => vec!["unix:///run/docker.sock".to_owned()],
+            ([], hosts) => hosts.to_vec(),
+            (listen, _) => listen.to_vec(),
+        }
+    }
+
+    fn tls(&self, config: &Config) -> Result<Tls> {
+        let home = std::env::var("HOME").unwrap_or_default();
+        let pick = |flag: &Option<String>, file: &str, name: &str| match (flag, file) {
+            (Some(path), _) => path.clone(),
+            (None, "") => format!("{home}/.docker/{name}"),
+            (None, path) => path.to_owned(),
+        };
+        Tls::new(&TlsSettings {
+            tls: self.tls.or(config.tls),
+            verify: self.tlsverify.or(config.tlsverify),
+            authorities: &pick(&self.tlscacert, &config.tlscacert, "ca.pem"),
+            certificate: &pick(&self.tlscert, &config.tlscert, "cert.pem"),
+            key: &pick(&self.tlskey, &config.tlskey, "key.pem"),
+        })
+    }
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -83,34 +170,33 @@ pub(crate) fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitC
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let config = config::load(arguments.config.as_deref())?;
-    let level = if config.debug {
-        tracing::Level::DEBUG
-    } else {
-        tracing::Level::INFO
-    };
-    tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .init();
+    let config = config::load(arguments.config.as_deref(), &arguments.flags())?;
+    let level = log::begin(config.level().unwrap_or(tracing::Level::INFO));
+    let places = Places::of(arguments, &config);
     if let (Some(services), tag) = (&arguments.host_services, &arguments.share_tag) {
         tracing::debug!(services, ?tag, "in a machine");
     }
-    let _lock = lock(&arguments.root)?;
-    std::fs::create_dir_all(&arguments.exec_root)
-        .with_context(|| format!("make folder {}", arguments.exec_root.display()))?;
+    let _lock = lock(&places.root)?;
+    std::fs::create_dir_all(&places.run)
+        .with_context(|| format!("make folder {}", places.run.display()))?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("start the runtime")?
-        .block_on(serve(arguments))
+        .block_on(serve(arguments, &config, &places, level))
 }
 
 /// The engine with its parts.
-fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine>> {
-    let (root, run) = (&arguments.root, &arguments.exec_root);
+fn assemble(
+    arguments: &Arguments,
+    config: &Config,
+    places: &Places,
+    version: &SystemVersion,
+) -> Result<Arc<Engine>> {
+    let Places { root, run } = places;
+    let defaults = config.defaults()?;
+    let reloadable = config.reloadable();
     let program = std::env::current_exe().context("find this program")?;
     let images = ImageStore::open(&root.join("images"))?;
     let host: Arc<dyn Host> = match &arguments.host_services {
@@ -119,11 +205,13 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
     };
     let in_machine = arguments.host_services.is_some();
     let host_address = in_machine.then_some(HOST_ADDRESS.into());
-    let networks = Local::open(network::Options::new(
-        root.join("network"),
-        run.join("network"),
-        Arc::clone(&host),
-    ))?;
+    let mut options =
+        network::Options::new(root.join("network"), run.join("network"), Arc::clone(&host));
+    if !config.bip.is_empty() {
+        let subnet = config.bip.parse();
+        options.subnet = Some(subnet.with_context(|| format!("invalid bip {:?}", config.bip))?);
+    }
+    let networks = Local::open(options)?;
     let shims = LocalShims::start(shim::client::Config {
         run: run.join("shims"),
         cgroup_root: CGROUP_ROOT.into(),
@@ -138,6 +226,7 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
         commits: images,
         registry: Arc::new(RegistryClient::new(&registry::Settings {
             host_loopback: host_address,
+            insecure_registries: reloadable.insecure_registries.clone(),
             ..registry::Settings::default()
         })?),
         shims: Arc::new(shims),
@@ -150,13 +239,19 @@ fn assemble(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine
         world: Arc::new(RealWorld),
     };
     let settings = Settings {
-        cgroup_parent: "docker".to_owned(),
+        cgroup_parent: match config.cgroup_parent.as_str() {
+            "" => "docker".to_owned(),
+            parent => parent.to_owned(),
+        },
         init: program,
         root: root.clone(),
         version: version.version.clone(),
         kernel: version.kernel_version.clone(),
         id: identity(root)?,
         host_gateway: host_address,
+        defaults,
+        reloadable,
+        experimental: config.experimental,
     };
     Ok(Engine::new(ports, settings))
 }
@@ -199,20 +294,31 @@ fn lock(root: &Path) -> Result<File> {
 }
 
 /// The engine with its containers taken up.
-async fn begin(arguments: &Arguments, version: &SystemVersion) -> Result<Arc<Engine>> {
-    let engine = assemble(arguments, version)?;
+async fn begin(
+    arguments: &Arguments,
+    config: &Config,
+    places: &Places,
+    version: &SystemVersion,
+) -> Result<Arc<Engine>> {
+    let engine = assemble(arguments, config, places, version)?;
     engine.recover().await.context("take up the containers")?;
     Ok(engine)
 }
 
-async fn serve(arguments: &Arguments) -> Result<()> {
+async fn serve(
+    arguments: &Arguments,
+    config: &Config,
+    places: &Places,
+    level: log::Level,
+) -> Result<()> {
     let version = version();
-    let engine = begin(arguments, &version).await?;
+    let engine = begin(arguments, config, places, &version).await?;
     let api = Arc::new(Api::new(version).with_engine(Arc::clone(&engine)));
     let (stop, stopped) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
-    for address in &arguments.listen {
-        let (listener, mut stopped) = (listen(address)?, stopped.clone());
+    let tls = arguments.tls(config)?;
+    for address in arguments.addresses(config) {
+        let (listener, mut stopped) = (Listener::open(&address, &tls).await?, stopped.clone());
         let shutdown = async move {
             // The sender lives until the end of this function.
             let _ = stopped.wait_for(|stop| *stop).await;
@@ -220,9 +326,16 @@ async fn serve(arguments: &Arguments) -> Result<()> {
         servers.spawn(api_server::serve(Arc::clone(&api), listener, shutdown));
     }
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for SIGINT")?,
+    let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = hang_up.recv() => reload(arguments, Some(&engine), &level),
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("listen for SIGINT")?;
+                break;
+            }
+        }
     }
     // Natively containers go on without us; a machine's end is theirs, and they are asked first.
     if arguments.host_services.is_some() {
@@ -233,24 +346,24 @@ async fn serve(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// A socket that a killed engine left is replaced: the lock on the root says that nobody serves it.
-fn listen(address: &str) -> Result<UnixListener> {
-    let Some(path) = address
-        .strip_prefix("unix://")
-        .filter(|path| path.starts_with('/'))
-    else {
-        bail!("cannot listen on {address}: only unix:///PATH is served")
-    };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("remove stale socket {path}"));
+/// Reads the settings again; what is wrong with them changes nothing.
+fn reload(arguments: &Arguments, engine: Option<&Engine>, level: &log::Level) {
+    tracing::info!("got signal to reload the configuration");
+    match config::load(arguments.config.as_deref(), &arguments.flags()) {
+        Ok(config) => {
+            level.set(config.level().unwrap_or(tracing::Level::INFO));
+            if let Some(engine) = engine {
+                let new = config.reloadable();
+                if new.insecure_registries != engine.reloadable().insecure_registries {
+                    tracing::warn!(
+                        "insecure-registries has its effect when the engine starts again"
+                    );
+                }
+                engine.reload(new);
+            }
         }
-        _ => {}
+        Err(error) => tracing::error!("reload the configuration: {error:#}"),
     }
-    let listener = UnixListener::bind(path).with_context(|| format!("listen on {path}"))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
-        .with_context(|| format!("set mode of {path}"))?;
-    Ok(listener)
 }
 
 fn version() -> SystemVersion {

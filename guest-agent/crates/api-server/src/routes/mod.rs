@@ -2,6 +2,7 @@
 
 mod commit;
 mod containers;
+mod events;
 mod exec;
 mod files;
 mod images;

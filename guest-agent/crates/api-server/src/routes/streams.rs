@@ -1,6 +1,6 @@
 //! Attached streams, logs, and what they have in common.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::body::Body;
 use engine::{
@@ -115,13 +115,18 @@ pub(super) async fn logs(engine: &Arc<Engine>, call: Call) -> Answer {
         until: time("until")?,
         follow: call.query.flag("follow"),
     };
-    let timestamps = call.query.flag("timestamps");
+    let shown = Shown {
+        timestamps: call.query.flag("timestamps"),
+        details: call.query.flag("details"),
+        tty: false,
+    };
     let (tty, entries) = engine.container_logs(&call.name, query).await?;
+    let shown = Shown { tty, ..shown };
     let chunks = entries.ready_chunks(64).map(move |entries| {
         let mut bytes = Vec::new();
         for entry in entries {
             match entry {
-                Ok(entry) => write_entry(&entry, timestamps, tty, &mut bytes),
+                Ok(entry) => write_entry(&entry, shown, &mut bytes),
                 Err(error) => {
                     tracing::warn!(%error, "read a log");
                     return Err(std::io::Error::other(error));
@@ -136,23 +141,60 @@ pub(super) async fn logs(engine: &Arc<Engine>, call: Call) -> Answer {
     )
 }
 
-fn write_entry(entry: &LogEntry, timestamps: bool, tty: bool, out: &mut Vec<u8>) {
+/// What is shown of an entry.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    timestamps: bool,
+    details: bool,
+    tty: bool,
+}
+
+fn write_entry(entry: &LogEntry, shown: Shown, out: &mut Vec<u8>) {
     let mut stamp = Vec::new();
-    if timestamps {
+    if shown.timestamps {
         write_rfc3339(entry.at, &mut stamp);
         pad(&mut stamp);
         stamp.push(b' ');
+    }
+    if shown.details {
+        write_details(&entry.attributes, &mut stamp);
     }
     let stream = if entry.stderr {
         frames::Stream::Stderr
     } else {
         frames::Stream::Stdout
     };
-    if !tty && let Some(header) = frames::encode_header(stream, stamp.len() + entry.line.len()) {
+    if !shown.tty
+        && let Some(header) = frames::encode_header(stream, stamp.len() + entry.line.len())
+    {
         out.extend_from_slice(&header);
     }
     out.extend_from_slice(&stamp);
     out.extend_from_slice(&entry.line);
+}
+
+/// `name=value,…` in the form of a query, and a space even when there is nothing to show.
+fn write_details(attributes: &BTreeMap<String, String>, out: &mut Vec<u8>) {
+    for (index, (name, value)) in attributes.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        query_escape(name, out);
+        out.push(b'=');
+        query_escape(value, out);
+    }
+    out.push(b' ');
+}
+
+/// As Go's `url.QueryEscape`.
+fn query_escape(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte),
+            b' ' => out.push(b'+'),
+            _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
 }
 
 /// Logs show all nine digits.
@@ -179,11 +221,37 @@ mod tests {
                 stderr: true,
                 at: Timestamp(at),
                 line: b"x\n".to_vec(),
+                attributes: BTreeMap::new(),
             };
             let mut out = Vec::new();
-            write_entry(&entry, true, false, &mut out);
+            let shown = Shown {
+                timestamps: true,
+                details: false,
+                tty: false,
+            };
+            write_entry(&entry, shown, &mut out);
             assert_eq!(&out[..8], [2, 0, 0, 0, 0, 0, 0, 33]);
             assert_eq!(out[8..], *format!("{text} x\n").as_bytes());
         }
+    }
+
+    #[test]
+    fn details_are_a_query_and_a_space() {
+        let entry = LogEntry {
+            stderr: false,
+            at: Timestamp(0),
+            line: b"x\n".to_vec(),
+            attributes: [("a b", "1,2"), ("c", "ä")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        };
+        let mut out = Vec::new();
+        let shown = Shown {
+            timestamps: false,
+            details: true,
+            tty: true,
+        };
+        write_entry(&entry, shown, &mut out);
+        assert_eq!(out, b"a+b=1%2C2,c=%C3%A4 x\n");
     }
 }

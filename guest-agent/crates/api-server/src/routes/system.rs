@@ -1,22 +1,15 @@
-//! `_ping`, `version`, `info`, `events` and `auth`.
+//! `_ping`, `version`, `info` and `auth`.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use axum::body::Body;
-use docker_api::EventMessage;
-use engine::{
-    Engine,
-    containers::prune::moment,
-    ports::{registry::Credentials, world::Timestamp},
-    time::rfc3339,
-};
-use errdefs::{Error, ErrorKind, Result};
+use engine::{Engine, ports::registry::Credentials, time::rfc3339};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, json as answer_json, line, not_there, streaming};
-use crate::{Api, call::Call, error, query::Filters};
+use super::{Answer, events, json as answer_json, not_there};
+use crate::{Api, call::Call, error};
 
 /// `GET` and `HEAD /_ping`. For `HEAD` the server leaves the body out and keeps its length.
 pub(super) fn ping() -> Response<Body> {
@@ -45,7 +38,7 @@ pub(super) fn version(api: &Api) -> Response<Body> {
 pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
     match call.operation {
         "system_info" => answer_json(&info(engine).await),
-        "system_events" => events(engine, &call),
+        "system_events" => events::events(engine, &call),
         "system_auth" => {
             let wish: Login = call.json().await?;
             let token = engine
@@ -81,6 +74,7 @@ impl Login {
 /// `GET /info`.
 async fn info(engine: &Engine) -> Value {
     let (counts, settings, machine) = (engine.counts().await, engine.settings(), engine.machine());
+    let now = engine.reloadable();
     let has = |name: &str| machine.controller(name);
     let mut warnings = Vec::new();
     for (name, text) in [
@@ -101,7 +95,7 @@ async fn info(engine: &Engine) -> Value {
         "Images": counts.images,
         "Driver": "overlayfs",
         "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
-        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": ["json-file", "none"]},
+        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": engine::LOG_DRIVERS},
         "MemoryLimit": has("memory"),
         "SwapLimit": has("memory"),
         "CpuCfsPeriod": has("cpu"),
@@ -110,12 +104,15 @@ async fn info(engine: &Engine) -> Value {
         "CPUSet": has("cpuset"),
         "PidsLimit": has("pids"),
         "IPv4Forwarding": true,
-        "Debug": false,
+        "Debug": now.debug,
         "NFd": 0,
         "OomKillDisable": false,
         "NGoroutines": 0,
         "SystemTime": rfc3339(engine.now()),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": match settings.defaults.log_config.driver.as_str() {
+            "" => "json-file",
+            driver => driver,
+        },
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": "2",
         "NEventsListener": 0,
@@ -128,7 +125,7 @@ async fn info(engine: &Engine) -> Value {
         "RegistryConfig": {
             "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
             "IndexConfigs": {"docker.io": {"Mirrors": [], "Name": "docker.io", "Official": true, "Secure": true}},
-            "Mirrors": null,
+            "Mirrors": if now.registry_mirrors.is_empty() { Value::Null } else { json!(now.registry_mirrors) },
         },
         "NCPU": machine.cpus(),
         "MemTotal": machine.memory_bytes(),
@@ -138,8 +135,8 @@ async fn info(engine: &Engine) -> Value {
         "HttpsProxy": "",
         "NoProxy": "",
         "Name": engine.host_name(),
-        "Labels": [],
-        "ExperimentalBuild": false,
+        "Labels": now.labels,
+        "ExperimentalBuild": settings.experimental,
         "ServerVersion": settings.version,
         "Runtimes": {"runc": {"path": "berth"}},
         "DefaultRuntime": "runc",
@@ -153,107 +150,5 @@ async fn info(engine: &Engine) -> Value {
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
         "CDISpecDirs": [],
         "Warnings": warnings,
-    })
-}
-
-/// `GET /events`.
-fn events(engine: &Arc<Engine>, call: &Call) -> Answer {
-    let now = engine.now();
-    let time = |name: &str| -> Result<Option<Timestamp>> {
-        match call.query.get(name).filter(|text| !text.is_empty()) {
-            None => Ok(None),
-            Some(text) => moment(text, now).map(Some).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidParameter,
-                    format!("invalid value for \"{name}\": {text:?} is no time"),
-                )
-            }),
-        }
-    };
-    let (since, until, filters) = (time("since")?, time("until")?, call.query.filters()?);
-    if let (Some(since), Some(until)) = (since, until)
-        && since > until
-    {
-        let seconds = |at: Timestamp| at.0.div_euclid(1_000_000_000);
-        return Err(Error::new(
-            ErrorKind::InvalidParameter,
-            format!(
-                "`since` time ({}) cannot be after `until` time ({})",
-                seconds(since),
-                seconds(until)
-            ),
-        ));
-    }
-    let mut listener = engine.events().listen();
-    let kept = std::mem::take(&mut listener.kept);
-    let kept: VecDeque<_> = kept
-        .into_iter()
-        .filter(|event| since.is_some_and(|since| event.time_nano >= since.0))
-        .collect();
-    let engine = Arc::clone(engine);
-    let fits = move |event: &EventMessage| {
-        fits(&filters, event) && until.is_none_or(|until| event.time_nano <= until.0)
-    };
-    let stream = futures_util::stream::unfold(
-        (listener, kept, engine),
-        move |(mut listener, mut kept, engine)| {
-            let fits = fits.clone();
-            async move {
-                loop {
-                    let event = match kept.pop_front() {
-                        Some(event) => event,
-                        None => engine.next_event(&mut listener, until).await?,
-                    };
-                    if fits(&event) {
-                        return Some((
-                            Ok::<_, std::io::Error>(line(&*event)),
-                            (listener, kept, engine),
-                        ));
-                    }
-                }
-            }
-        },
-    );
-    streaming("application/json", Body::from_stream(stream))
-}
-
-/// Each filter that is named must fit in one of its values.
-fn fits(filters: &Filters, event: &EventMessage) -> bool {
-    let attribute = |name: &str| event.actor.attributes.get(name).map_or("", String::as_str);
-    let of = |kind: &str, wanted: &str| {
-        event.kind == kind
-            && (event.actor.id == wanted
-                || event.actor.id.starts_with(wanted) && wanted.len() >= 12
-                || attribute("name") == wanted)
-    };
-    filters.iter().all(|(name, values)| {
-        let mut values = values.iter().map(String::as_str);
-        match name.as_str() {
-            // A filter by action fits its longer forms, as in `exec_start: …`.
-            "event" => values.any(|value| {
-                event.action == value || event.action.split(':').next() == Some(value)
-            }),
-            "type" => values.any(|value| event.kind == value),
-            "scope" => values.any(|value| event.scope == value),
-            "container" | "volume" | "network" | "daemon" | "plugin" => {
-                values.any(|value| of(name, value))
-            }
-            "image" => values.any(|value| {
-                of("image", value)
-                    || attribute("image") == value
-                    || attribute("image").split(':').next() == Some(value)
-            }),
-            "label" => values.all(|value| {
-                let (label, wanted) = value
-                    .split_once('=')
-                    .map_or((value, None), |(label, wanted)| (label, Some(wanted)));
-                event
-                    .actor
-                    .attributes
-                    .get(label)
-                    .is_some_and(|own| wanted.is_none_or(|wanted| own == wanted))
-            }),
-            _ => false,
-        }
     })
 }

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use docker_api::{ContainerCreateRequest, EndpointSettings};
 use errdefs::{Error, ErrorKind, Result};
 
-use super::{
-    container::Container, log_target::log_target, merge, name, record::ContainerRecord,
-    state::State,
-};
+use super::{container::Container, merge, name, record::ContainerRecord, state::State};
 use crate::{
     Engine,
     id::ContainerId,
+    logging,
     ports::rootfs::PickedImage,
     spec::{self, MountKind, MountPoint},
 };
@@ -66,6 +64,9 @@ impl Engine {
         if matches!(host_config.network_mode.as_str(), "" | "default") {
             host_config.network_mode = "bridge".to_owned();
         }
+        let defaults = &self.settings.defaults;
+        defaults.at_create(&mut host_config);
+        logging::merge_and_check(&mut host_config.log_config, &defaults.log_config)?;
         let warnings = spec::validate(&mut config, &mut host_config, &*self.ports.machine)?;
         let _images = self.images_in_use.read().await;
         let image = match config.image.as_str() {
@@ -86,7 +87,6 @@ impl Engine {
                     id.short().to_owned()
                 };
         }
-        log_target(&host_config.log_config, &id, &self.ports.store.folder(&id))?;
         let inherited =
             self.inherited_mounts(host_config.volumes_from.as_deref().unwrap_or_default())?;
         let mounts = spec::mount_points(&config, &host_config, inherited)?;

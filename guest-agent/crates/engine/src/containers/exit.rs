@@ -74,6 +74,9 @@ impl Engine {
         if let Err(error) = self.ports.shims.forget(&container.id).await {
             tracing::warn!(id = container.id.as_str(), %error, "remove what a shim left");
         }
+        if exit.oom_killed {
+            self.tell_container(container, "oom", &[]);
+        }
         self.tell_container(
             container,
             "die",

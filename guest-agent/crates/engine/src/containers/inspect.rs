@@ -6,10 +6,10 @@ use docker_api::{
 };
 use errdefs::Result;
 
-use super::{container::Container, log_target::log_target, record::ContainerRecord, state::State};
+use super::{container::Container, record::ContainerRecord, state::State};
 use crate::{
-    Engine,
-    ports::containers::LogTarget,
+    Engine, logging,
+    ports::logging::{LogFormat, LogTarget},
     spec::{self, MountKind},
     time::{rfc3339, rfc3339_or_never},
 };
@@ -33,8 +33,11 @@ impl Engine {
         } else {
             (None, None)
         };
-        let log_path = match log_target(&record.host.log_config, &record.id, &folder) {
-            Ok(LogTarget::JsonFile { path, .. }) => path.to_string_lossy().into_owned(),
+        // Only json-file's is shown: what the others write is their own.
+        let log_path = match logging::target(&record, "", &folder) {
+            Ok(LogTarget::File(file)) if matches!(file.format, LogFormat::JsonLines { .. }) => {
+                file.path.to_string_lossy().into_owned()
+            }
             _ => String::new(),
         };
         let mut arguments = spec::arguments(&record.config).into_iter();

@@ -2,9 +2,8 @@
 
 use errdefs::{Error, ErrorKind, Result};
 
-use super::log_target::log_target;
 use crate::{
-    Engine,
+    Engine, logging,
     ports::{
         BoxStream,
         containers::{LogEntry, LogQuery},
@@ -21,13 +20,13 @@ impl Engine {
         reference: &str,
         mut query: LogQuery,
     ) -> Result<(bool, BoxStream<Result<LogEntry>>)> {
-        let container = self.containers.find(reference)?;
         if !(query.stdout || query.stderr) {
             return Err(Error::new(
                 ErrorKind::InvalidParameter,
                 "Bad parameters: you must choose at least one stream",
             ));
         }
+        let container = self.containers.find(reference)?;
         let record = container.record();
         let mut life = container.watch();
         let (ends, running) = {
@@ -48,9 +47,9 @@ impl Engine {
             };
             let _ = life.wait_for(over).await;
         });
-        let target = log_target(
-            &record.host.log_config,
-            &record.id,
+        let target = logging::target(
+            &record,
+            &self.ports.world.host_name(),
             &self.ports.store.folder(&record.id),
         )?;
         let entries = self.ports.logs.read(&target, query, ended).await?;

@@ -6,22 +6,25 @@
 //!   root    ┘
 //! ```
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use errdefs::{Classify, Error, ErrorKind, Result};
 
 use super::{
     container::{Container, Run},
-    log_target::log_target,
     network_files,
     record::ContainerRecord,
     state::Phase,
     steps::Steps,
 };
 use crate::{
-    Engine,
+    Engine, logging,
     ports::{
         containers::{LaunchRequest, Shim},
+        logging::LogTarget,
         network::{ConnectRequest, Sandbox},
     },
     spec::{self, NamespaceOf, SpecInput},
@@ -29,6 +32,11 @@ use crate::{
 
 /// Docker's words before what the runtime says.
 const CREATE_FAILED: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
+
+/// The outermost words of every failure of a start.
+const TASK_FAILED: &str = "failed to create task for container";
+/// What a log that cannot be opened is called.
+pub(crate) const LOG_FAILED: &str = "failed to initialize logging driver";
 
 impl Engine {
     /// Starts a container. Docker API: POST /containers/{id}/start.
@@ -104,6 +112,7 @@ impl Engine {
         record: &ContainerRecord,
         run: &mut Run,
     ) -> Result<()> {
+        let record = &self.settings.defaults.at_start(record);
         let id = &record.id;
         let mut steps = Steps::begin(&*self.ports.world);
         let in_root = |path: &'static str| self.ports.rootfs.read_file(id, path.as_ref());
@@ -118,6 +127,8 @@ impl Engine {
         let sandbox = sandbox?;
         container.set_sandbox(sandbox.clone());
         let (mounts, rootfs, passwd, group) = (mounts?, rootfs?, passwd?, group?);
+        self.tell_networks(record, sandbox.as_ref(), "connect")
+            .await;
         let network = self.network_namespace(record, sandbox.as_ref())?;
         steps.end("network, mounts and user files");
         let files = self
@@ -166,13 +177,13 @@ impl Engine {
                 rootfs,
                 open_stdin: record.config.open_stdin,
                 stdin_once: record.config.stdin_once,
-                log: log_target(&record.host.log_config, id, &folder)?,
+                log: self.log_target(record, &folder)?,
                 terminal_size: (rows, columns),
                 folder,
                 run_at_once: !container.has_early(),
             })
             .await
-            .map_err(|error| error.context(CREATE_FAILED))?;
+            .map_err(launch_failed)?;
         steps.end("shim and container");
         self.attach_early(container, &shim).await;
         let pid = match shim.start().await {
@@ -197,6 +208,11 @@ impl Engine {
         Ok(())
     }
 
+    fn log_target(&self, record: &ContainerRecord, folder: &Path) -> Result<LogTarget> {
+        logging::target(record, &self.ports.world.host_name(), folder)
+            .map_err(|error| launch_failed(error.context(LOG_FAILED)))
+    }
+
     /// Undoes all of a start that can be undone without its shim.
     pub(super) async fn take_down(
         &self,
@@ -205,10 +221,13 @@ impl Engine {
         run: &mut Run,
     ) {
         container.set_shim(None);
+        let sandbox = container.sandbox();
         container.set_sandbox(None);
         if let Err(error) = self.ports.networks.disconnect(&record.id).await {
             tracing::warn!(id = record.id.as_str(), %error, "disconnect a container");
         }
+        self.tell_networks(record, sandbox.as_deref(), "disconnect")
+            .await;
         self.release_mounts(record, run).await;
     }
 
@@ -246,14 +265,6 @@ impl Engine {
             .connect(request)
             .await
             .map_err(|error| error.context("failed to set up container networking"))?;
-        for (name, end) in &sandbox.endpoints {
-            let attributes = [
-                ("container", record.id.as_str()),
-                ("name", name),
-                ("type", "bridge"),
-            ];
-            self.tell("network", "connect", &end.network_id, &attributes);
-        }
         Ok(Some(sandbox))
     }
 
@@ -384,6 +395,12 @@ fn namespace_of(pid: u32, kind: &str) -> PathBuf {
 }
 
 /// The exit code that stands for a failed start, and the error with Docker's kind for it.
+/// A log that cannot be opened is told apart from a container that cannot be made.
+fn launch_failed(error: Error) -> Error {
+    let of_log = error.message().starts_with(LOG_FAILED);
+    error.context(if of_log { TASK_FAILED } else { CREATE_FAILED })
+}
+
 fn explain(error: Error) -> (i32, Error) {
     let text = error.message();
     let has = |part: &str| text.contains(part);

@@ -314,11 +314,8 @@ impl Engine {
     ) -> Result<Vec<Loaded>> {
         let loaded = self.ports.images.load(archive, progress).await?;
         for image in &loaded {
-            let name = image
-                .names
-                .first()
-                .map_or(image.id.as_str(), String::as_str);
-            self.tell("image", "load", image.id.as_str(), &[("name", name)]);
+            let id = image.id.as_str();
+            self.tell("image", "load", id, &[("name", id)]);
         }
         Ok(loaded)
     }
@@ -335,12 +332,8 @@ impl Engine {
         let archive = self.ports.images.save(names, platform).await?;
         for name in names {
             if let Ok(image) = self.ports.images.get(name, None).await {
-                self.tell(
-                    "image",
-                    "save",
-                    image.target.digest.as_str(),
-                    &[("name", name)],
-                );
+                let id = image.target.digest.as_str();
+                self.tell("image", "save", id, &[("name", id)]);
             }
         }
         Ok(archive)

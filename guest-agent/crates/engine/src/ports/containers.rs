@@ -6,12 +6,13 @@
 //! ```
 //! The shim outlives the engine: [`Shims::recover`] finds it again, or reads how it ended.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use async_trait::async_trait;
 use errdefs::Result;
 use serde::{Deserialize, Serialize};
 
+pub use super::logging::LogTarget;
 use super::{BoxStream, ByteStream, rootfs::Rootfs, world::Timestamp};
 use crate::id::{ContainerId, ExecId};
 
@@ -36,22 +37,6 @@ pub struct LaunchRequest {
     pub folder: PathBuf,
     /// Nobody is to be attached before the program runs: it runs as soon as it can, and [`Shim::start`] only says how that went.
     pub run_at_once: bool,
-}
-
-/// A container's log driver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LogTarget {
-    /// Docker's json-file format.
-    JsonFile {
-        /// `<id>-json.log`; rotated files get `.1`, `.2`, ….
-        path: PathBuf,
-        /// Rotate at this size; none: never.
-        max_size_bytes: Option<u64>,
-        /// Files kept, ≥ 1.
-        max_files: u32,
-    },
-    /// Nothing is kept.
-    None,
 }
 
 /// How a process ended.
@@ -215,6 +200,8 @@ pub struct LogEntry {
     pub at: Timestamp,
     /// The text with its line end, if it had one.
     pub line: Vec<u8>,
+    /// What the driver kept with it.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Reads logs back.

@@ -8,6 +8,7 @@ pub mod containers;
 pub mod files;
 pub mod host;
 pub mod images;
+pub mod logging;
 pub mod network;
 pub mod observe;
 pub mod registry;

@@ -56,7 +56,7 @@ pub fn validate(
     warnings.extend(check_settings(host)?);
     fill_defaults(host, machine);
     SecurityOptions::parse(host)?;
-    warnings.extend(logging::check(&mut host.log_config)?);
+    logging::check(&mut host.log_config)?;
     if host.storage_opt.take().is_some_and(|all| !all.is_empty()) {
         warnings.push(
             "Options of the storage driver are not supported. Storage options discarded."

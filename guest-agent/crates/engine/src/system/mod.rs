@@ -1,5 +1,7 @@
 //! What the engine says about itself.
 
+pub mod reload;
+
 use std::{sync::Arc, time::Duration};
 
 use docker_api::EventMessage;

@@ -75,6 +75,15 @@ impl Resolver {
     }
 }
 
+/// Addresses of a host by this machine's own settings, IPv4 first; never none.
+///
+/// # Errors
+/// Nobody knows it, in the words of Go's resolver.
+pub async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
+    let resolver = Resolver::new("/etc/hosts".into(), "/etc/resolv.conf".into());
+    resolver.lookup(host).await.map_err(io::Error::other)
+}
+
 /// Addresses and the loopback's names need nobody.
 fn without_asking(host: &str) -> Option<Vec<IpAddr>> {
     let literal = host

@@ -7,4 +7,5 @@ mod files;
 mod lookup;
 mod message;
 
+pub use lookup::resolve;
 pub(crate) use lookup::{LookupError, Resolver};

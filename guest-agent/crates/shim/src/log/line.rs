@@ -1,19 +1,24 @@
 //! One entry of a json-file log, as bytes and as a value. Pure; the decoder reads what others may have written and never panics.
 //!
 //! ```text
-//!   {"log":"hello\n","stream":"stdout","time":"2026-01-02T03:04:05.6Z"}\n
+//!   {"log":"hello\n","stream":"stdout","attrs":{"k":"v"},"time":"2026-01-02T03:04:05.6Z"}\n
 //! ```
 //! Escapes are those of Docker's writer: `\n`, `\r`, `\\`, `\"`, everything else below 0x20 and `<`, `>`, `&`, U+2028, U+2029 as `\u....`;
 //! bytes that are no UTF-8 become U+FFFD.
 
-use engine::ports::world::Timestamp;
+use std::collections::BTreeMap;
 
-use engine::time::{parse_rfc3339, write_rfc3339};
+use engine::{
+    ports::world::Timestamp,
+    time::{parse_rfc3339, write_rfc3339},
+};
 
-/// Longest text of one entry; what has no line end before is cut here, as Docker cuts it.
-pub const MAX_TEXT_BYTES: usize = 16 * 1024;
-/// Longest line of a file that is decoded: every byte of the text escaped as `\u....`, and room for the other fields.
-pub const MAX_ENCODED_BYTES: usize = MAX_TEXT_BYTES * 6 + 1024;
+use log_drivers::message::Message;
+
+use super::cutter::MAX_TEXT_BYTES;
+
+/// Longest line of a file that is decoded: every byte of the text escaped as `\u....`, and room for labels and the other fields.
+pub const MAX_ENCODED_BYTES: usize = MAX_TEXT_BYTES * 6 + (1 << 20);
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub struct Line {
     pub at: Timestamp,
     /// Its text with the line end, if it had one.
     pub text: Vec<u8>,
+    /// Labels and the like.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Why a line of a file is no entry.
@@ -37,17 +44,45 @@ pub enum LineError {
     Malformed,
 }
 
+/// Attributes as [`encode`] takes them.
+#[must_use]
+pub fn encode_attributes(attributes: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (index, (name, value)) in attributes.iter().enumerate() {
+        out.extend_from_slice(if index == 0 {
+            b",\"attrs\":{\""
+        } else {
+            b",\""
+        });
+        escape(&mut out, name.as_bytes());
+        out.extend_from_slice(b"\":\"");
+        escape(&mut out, value.as_bytes());
+        out.push(b'"');
+    }
+    if !out.is_empty() {
+        out.push(b'}');
+    }
+    out
+}
+
 /// Appends one encoded entry, line end included.
-pub fn encode(out: &mut Vec<u8>, stderr: bool, at: Timestamp, text: &[u8]) {
-    out.reserve(text.len() + 80);
-    out.extend_from_slice(b"{\"log\":\"");
-    escape(out, text);
-    out.extend_from_slice(if stderr {
-        b"\",\"stream\":\"stderr\",\"time\":\""
+pub fn encode(out: &mut Vec<u8>, message: &Message<'_>, attributes: &[u8]) {
+    out.reserve(message.text.len() + attributes.len() + 80);
+    let ends_line = message.ends_line();
+    out.push(b'{');
+    if ends_line || !message.text.is_empty() {
+        out.extend_from_slice(b"\"log\":\"");
+        escape(out, message.text);
+        out.extend_from_slice(if ends_line { b"\\n\"," } else { b"\"," });
+    }
+    out.extend_from_slice(if message.stderr {
+        b"\"stream\":\"stderr\""
     } else {
-        b"\",\"stream\":\"stdout\",\"time\":\""
+        b"\"stream\":\"stdout\""
     });
-    write_rfc3339(at, out);
+    out.extend_from_slice(attributes);
+    out.extend_from_slice(b",\"time\":\"");
+    write_rfc3339(message.at, out);
     out.extend_from_slice(b"\"}\n");
 }
 
@@ -128,6 +163,7 @@ fn decode_own_order(line: &[u8]) -> Option<Line> {
         stderr,
         at: parse_rfc3339(time)?,
         text,
+        attributes: BTreeMap::new(),
     })
 }
 
@@ -172,6 +208,8 @@ fn decode_any_order(line: &[u8]) -> Result<Line, LineError> {
         log: String,
         #[serde(default)]
         stream: String,
+        #[serde(default)]
+        attrs: BTreeMap<String, String>,
         time: String,
     }
     let entry: Entry = serde_json::from_slice(line).map_err(|_| LineError::Malformed)?;
@@ -180,22 +218,65 @@ fn decode_any_order(line: &[u8]) -> Result<Line, LineError> {
         stderr: entry.stream == "stderr",
         at,
         text: entry.log.into_bytes(),
+        attributes: entry.attrs,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use log_drivers::message::Partial;
 
     const AT: Timestamp = Timestamp(1_767_323_045_600_000_000);
 
-    fn check(text: &[u8], encoded_text: &str) {
+    fn encoded(stderr: bool, text: &[u8], attributes: &[(&str, &str)]) -> Vec<u8> {
+        let (text, partial) = match text.strip_suffix(b"\n") {
+            Some(text) => (text, None),
+            None => {
+                let partial = Partial {
+                    id: "x",
+                    ordinal: 1,
+                    last: false,
+                };
+                (text, Some(partial))
+            }
+        };
+        let message = Message {
+            stderr,
+            at: AT,
+            text,
+            partial,
+        };
+        let attributes = attributes
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let mut out = Vec::new();
-        encode(&mut out, false, AT, text);
+        encode(
+            &mut out,
+            &message,
+            &encode_attributes(&attributes.collect()),
+        );
+        out
+    }
+
+    fn check(text: &[u8], encoded_text: &str) {
         let expected = format!(
             "{{\"log\":\"{encoded_text}\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.6Z\"}}\n"
         );
-        assert_eq!(String::from_utf8_lossy(&out), expected);
+        assert_eq!(
+            String::from_utf8_lossy(&encoded(false, text, &[])),
+            expected
+        );
+    }
+
+    #[test]
+    fn attributes_stand_before_the_time() {
+        let out = encoded(false, b"x\n", &[("a", "1"), ("b\"", "<")]);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"attrs\":{\"a\":\"1\",\"b\\\"\":\"\\u003c\"},\"time\":\"2026-01-02T03:04:05.6Z\"}\n"
+        );
+        assert_eq!(decode(&out).unwrap().attributes["b\""], "<");
     }
 
     #[test]
@@ -209,13 +290,13 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_decoded_by_the_fast_way() {
-        for text in ["", "plain\n", "q\"\\\t\r\n<&>\u{1}", "é€\u{2028}𝄞"] {
-            let mut out = Vec::new();
-            encode(&mut out, true, AT, text.as_bytes());
+        for text in ["x", "plain\n", "q\"\\\t\r\n<&>\u{1}", "é€\u{2028}𝄞"] {
+            let out = encoded(true, text.as_bytes(), &[]);
             let expected = Line {
                 stderr: true,
                 at: AT,
                 text: text.as_bytes().to_vec(),
+                attributes: BTreeMap::new(),
             };
             assert_eq!(decode_own_order(&out), Some(expected));
         }
@@ -230,15 +311,15 @@ mod tests {
             Ok(Line {
                 stderr: true,
                 at: AT,
-                text: "𝄞".into()
+                text: "𝄞".into(),
+                attributes: BTreeMap::new(),
             })
         );
     }
 
     #[test]
     fn torn_and_hostile_lines_are_errors() {
-        let mut whole = Vec::new();
-        encode(&mut whole, false, AT, b"a \"quoted\" <line>\n");
+        let whole = encoded(false, b"a \"quoted\" <line>\n", &[("k", "v")]);
         for end in 0..whole.len() - 2 {
             assert_eq!(
                 decode(&whole[..end]),

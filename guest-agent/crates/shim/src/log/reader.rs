@@ -1,15 +1,11 @@
-//! Reads a container's json-file log back: its last lines, all of it, and what is still to come.
+//! Reads a container's log back: its last entries, all of it, and what is still to come.
 //!
 //! A follower holds the file it reads open, so a rotation under it loses nothing: it reads that file to its end and goes on with the next newer
-//! one, found by its inode among the rotated names. Changes are awaited by inotify, never polled.
+//! one, found by the file's inode wherever its name has moved. Changes are awaited by inotify, never polled.
 
 use std::{
-    fs::File,
     io,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{FileExt, MetadataExt},
-    },
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::Pin,
 };
@@ -17,20 +13,22 @@ use std::{
 use async_trait::async_trait;
 use engine::ports::{
     BoxStream,
-    containers::{LogEntry, LogQuery, LogTarget, Logs},
+    containers::{LogEntry, LogQuery, Logs},
+    logging::{LogFormat, LogTarget},
+    world::Timestamp,
 };
 use errdefs::{Error, ErrorKind, Result};
 use rustix::fs::inotify;
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
 use super::{
-    line::{self, MAX_ENCODED_BYTES},
-    writer::rotated,
+    names,
+    source::{Source, open_all},
 };
 use crate::sys;
 
-/// One read of a file.
-const BLOCK_BYTES: usize = 256 << 10;
+/// How often names are looked at while they move.
+const ATTEMPTS: usize = 100;
 /// Entries that wait for a client that reads slowly.
 const WAITING_ENTRIES: usize = 256;
 
@@ -48,19 +46,18 @@ impl Logs for LocalLogs {
         query: LogQuery,
         ended: Ended,
     ) -> Result<BoxStream<Result<LogEntry>>> {
-        let LogTarget::JsonFile {
-            path, max_files, ..
-        } = target
-        else {
+        let Some(file) = target.file() else {
             return Err(Error::new(
                 ErrorKind::NotImplemented,
                 "configured logging driver does not support reading",
             ));
         };
         let (sender, mut receiver) = mpsc::channel(WAITING_ENTRIES);
-        let reader = Reader {
-            path: path.clone(),
-            max_files: *max_files,
+        let mut reader = Reader {
+            path: file.path.clone(),
+            max_files: file.max_files,
+            format: file.format.clone(),
+            since: query.since,
             query,
             sender,
         };
@@ -81,20 +78,15 @@ impl Logs for LocalLogs {
 struct Reader {
     path: PathBuf,
     max_files: u32,
+    format: LogFormat,
     query: LogQuery,
+    /// Entries before it are left out until the first that is not: clocks may step back.
+    since: Option<Timestamp>,
     sender: mpsc::Sender<Result<LogEntry>>,
 }
 
-/// A file of the log and how far it was read.
-struct Place {
-    file: File,
-    offset: u64,
-    /// The start of a line whose end is not there yet.
-    partial: Vec<u8>,
-}
-
 impl Reader {
-    async fn run(self, mut ended: Ended) -> io::Result<()> {
+    async fn run(&mut self, mut ended: Ended) -> io::Result<()> {
         // Before the first read: no change after it is missed.
         let changes = if self.query.follow {
             Some(watch(&self.path)?)
@@ -102,8 +94,9 @@ impl Reader {
             None
         };
         let (path, max_files, tail) = (self.path.clone(), self.max_files, self.query.tail);
-        let files = blocking(move || open(&path, max_files, tail)).await?;
-        let Some(mut last) = self.read_all(files).await? else {
+        let format = self.format.clone();
+        let sources = blocking(move || open_all(&path, max_files, &format, tail)).await?;
+        let Some(mut last) = self.read_all(sources).await? else {
             return Ok(());
         };
         let Some(changes) = changes else {
@@ -111,14 +104,14 @@ impl Reader {
         };
         let mut over = false;
         loop {
-            let newer = self.newer(&last)?;
+            let newer = self.newer(&last).await?;
             let Some(read) = self.read_to_end(last).await? else {
                 return Ok(());
             };
             last = read;
-            if let Some(file) = newer {
+            if let Some(source) = newer {
                 // Nothing is added to a file once it was rotated, and it was read to its end after that was seen.
-                last = Place::new(file);
+                last = source;
                 continue;
             }
             if over {
@@ -133,10 +126,10 @@ impl Reader {
     }
 
     /// Reads files oldest first; gives the newest with its place. `None`: the client left, or there is no log.
-    async fn read_all(&self, files: Vec<Place>) -> io::Result<Option<Place>> {
+    async fn read_all(&mut self, sources: Vec<Source>) -> io::Result<Option<Source>> {
         let mut last = None;
-        for place in files {
-            last = self.read_to_end(place).await?;
+        for source in sources {
+            last = self.read_to_end(source).await?;
             if last.is_none() {
                 return Ok(None);
             }
@@ -144,42 +137,32 @@ impl Reader {
         Ok(last)
     }
 
-    async fn read_to_end(&self, mut place: Place) -> io::Result<Option<Place>> {
+    async fn read_to_end(&mut self, mut source: Source) -> io::Result<Option<Source>> {
         loop {
-            let (read, bytes) = blocking(move || place.read()).await?;
-            place = read;
-            if bytes.is_empty() {
-                return Ok(Some(place));
-            }
-            let gathered = [std::mem::take(&mut place.partial), bytes].concat();
-            for one in gathered.split_inclusive(|byte| *byte == b'\n') {
-                if !one.ends_with(b"\n") {
-                    if one.len() <= MAX_ENCODED_BYTES {
-                        place.partial = one.to_vec();
-                    }
+            let format = self.format.clone();
+            let entries;
+            (source, entries) = blocking(move || {
+                let entries = source.read(&format)?;
+                Ok((source, entries))
+            })
+            .await?;
+            let Some(entries) = entries else {
+                return Ok(Some(source));
+            };
+            for entry in entries {
+                if self.query.until.is_some_and(|until| entry.at > until) {
+                    return Ok(None);
+                }
+                if self.since.is_some_and(|since| entry.at < since) {
                     continue;
                 }
-                // What is no entry was torn by a crash.
-                let Ok(line) = line::decode(one) else {
-                    continue;
-                };
-                let stream = if line.stderr {
+                self.since = None;
+                let wanted = if entry.stderr {
                     self.query.stderr
                 } else {
                     self.query.stdout
                 };
-                if self.query.until.is_some_and(|until| line.at > until) {
-                    return Ok(None);
-                }
-                if !stream || self.query.since.is_some_and(|since| line.at < since) {
-                    continue;
-                }
-                let entry = LogEntry {
-                    stderr: line.stderr,
-                    at: line.at,
-                    line: line.text,
-                };
-                if self.sender.send(Ok(entry)).await.is_err() {
+                if wanted && self.sender.send(Ok(entry)).await.is_err() {
                     return Ok(None);
                 }
             }
@@ -187,106 +170,44 @@ impl Reader {
     }
 
     /// The file that came after this one, when it was rotated away.
-    fn newer(&self, place: &Place) -> io::Result<Option<File>> {
-        let inode = place.file.metadata()?.ino();
-        let is = |path: &Path| path.metadata().is_ok_and(|found| found.ino() == inode);
-        if is(&self.path) {
+    async fn newer(&self, source: &Source) -> io::Result<Option<Source>> {
+        let (path, max_files, inode) = (self.path.clone(), self.max_files, source.inode());
+        blocking(move || newer(&path, max_files, inode)).await
+    }
+}
+
+/// The log's file that came after the one with this inode. None: there is none, or not yet.
+fn newer(path: &Path, max_files: u32, inode: Option<u64>) -> io::Result<Option<Source>> {
+    for _ in 0..ATTEMPTS {
+        if inode.is_some() && names::inode(path, 0)? == inode {
             return Ok(None);
         }
-        let index = (1..self.max_files).find(|index| is(&rotated(&self.path, *index)));
-        let next = match index {
-            Some(index) if index > 1 => rotated(&self.path, index - 1),
-            // Rotated once, or so often that it is gone: then the oldest that is there.
-            Some(_) => self.path.clone(),
-            None => (1..self.max_files)
-                .rev()
-                .map(|index| rotated(&self.path, index))
-                .find(|path| path.exists())
-                .unwrap_or_else(|| self.path.clone()),
-        };
-        match File::open(next) {
-            Ok(file) => Ok(Some(file)),
-            // Between two renames.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Place {
-    fn new(file: File) -> Self {
-        Self {
-            file,
-            offset: 0,
-            partial: Vec::new(),
-        }
-    }
-
-    fn read(mut self) -> io::Result<(Self, Vec<u8>)> {
-        if self.file.metadata()?.len() < self.offset {
-            // A log of one file starts over in place.
-            self.offset = 0;
-            self.partial.clear();
-        }
-        let mut bytes = vec![0; BLOCK_BYTES];
-        let read = self.file.read_at(&mut bytes, self.offset)?;
-        bytes.truncate(read);
-        self.offset += read as u64;
-        Ok((self, bytes))
-    }
-}
-
-/// Opens the files of a log, oldest first, where reading begins.
-fn open(path: &Path, max_files: u32, tail: Option<u64>) -> io::Result<Vec<Place>> {
-    let names = std::iter::once(path.to_owned()).chain((1..max_files).map(|n| rotated(path, n)));
-    let mut places = Vec::new();
-    let mut wanted = tail;
-    for name in names {
-        let file = match File::open(name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            file => file?,
-        };
-        let mut place = Place::new(file);
-        let Some(lines) = &mut wanted else {
-            places.push(place);
-            continue;
-        };
-        let (offset, found) = last_lines(&place.file, *lines)?;
-        place.offset = offset;
-        *lines -= found;
-        places.push(place);
-        if *lines == 0 {
-            break;
-        }
-    }
-    places.reverse();
-    Ok(places)
-}
-
-/// Where the last `wanted` lines of a file begin, and how many of them it has.
-fn last_lines(file: &File, wanted: u64) -> io::Result<(u64, u64)> {
-    let mut end = file.metadata()?.len();
-    if wanted == 0 {
-        return Ok((end, 0));
-    }
-    let mut found = 0;
-    let mut block = vec![0; BLOCK_BYTES];
-    while end > 0 {
-        let start = end.saturating_sub(BLOCK_BYTES as u64);
-        let length = usize::try_from(end - start).unwrap_or(BLOCK_BYTES);
-        file.read_exact_at(&mut block[..length], start)?;
-        for index in (0..length).rev() {
-            if block[index] == b'\n' {
-                // This one ends the line before the ones that were counted.
-                if found == wanted {
-                    return Ok((start + index as u64 + 1, found));
-                }
-                found += 1;
+        // Files only move on to higher numbers, so looking from the lowest does not miss one.
+        let mut place = None;
+        for index in 1..max_files {
+            if inode.is_some() && names::inode(path, index)? == inode {
+                place = Some(index);
+                break;
             }
         }
-        end = start;
+        let Some(place) = place else {
+            // Rotated so often that it is gone: then the oldest that is there.
+            for index in (0..max_files).rev() {
+                if let Some(found) = names::open(path, index)? {
+                    return Ok(Some(Source::new(found)));
+                }
+            }
+            return Ok(None);
+        };
+        let next = names::open(path, place - 1)?;
+        if names::inode(path, place)? == inode {
+            // None: between two renames.
+            return Ok(next.map(Source::new));
+        }
     }
-    Ok((0, found))
+    Err(io::Error::other(
+        "the log is rotated faster than it can be read",
+    ))
 }
 
 fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
@@ -326,16 +247,45 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::writer::{Rotation, Writer};
-    use engine::ports::world::Timestamp;
+    use crate::log::writer::Writer;
+    use engine::ports::logging::LogFile;
     use futures_util::{FutureExt, StreamExt, future::pending};
 
-    fn target(path: &Path) -> LogTarget {
-        LogTarget::JsonFile {
-            path: path.to_owned(),
-            max_size_bytes: None,
-            max_files: 3,
+    fn json() -> LogFormat {
+        LogFormat::JsonLines {
+            attributes: Default::default(),
         }
+    }
+
+    fn target(path: &Path, format: LogFormat, max_size_bytes: u64, compress: bool) -> LogTarget {
+        LogTarget::File(LogFile {
+            path: path.to_owned(),
+            format,
+            max_size_bytes: Some(max_size_bytes),
+            max_files: 4,
+            compress,
+        })
+    }
+
+    /// All forms a log can have.
+    fn forms(path: &Path) -> Vec<LogTarget> {
+        [
+            (json(), false),
+            (json(), true),
+            (LogFormat::Entries, false),
+            (LogFormat::Entries, true),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(number, (format, compress))| {
+            target(
+                &path.join(number.to_string()).join("log"),
+                format,
+                300,
+                compress,
+            )
+        })
+        .collect()
     }
 
     fn both() -> LogQuery {
@@ -346,10 +296,12 @@ mod tests {
         }
     }
 
-    async fn texts(path: &Path, query: LogQuery) -> Vec<String> {
-        let log = LocalLogs
-            .read(&target(path), query, Box::pin(pending()))
-            .await;
+    fn opened(target: &LogTarget) -> Writer {
+        Writer::open(target).expect("opened").expect("a log")
+    }
+
+    async fn texts(target: &LogTarget, query: LogQuery) -> Vec<String> {
+        let log = LocalLogs.read(target, query, Box::pin(pending())).await;
         let entries = log
             .expect("a log")
             .map(|entry| entry.expect("an entry").line);
@@ -357,14 +309,6 @@ mod tests {
             .map(|line| String::from_utf8(line).expect("text"))
             .collect()
             .await
-    }
-
-    fn rotating(path: &Path) -> Writer {
-        let rotation = Rotation {
-            max_size_bytes: 400,
-            max_files: 3,
-        };
-        Writer::open(path, Some(rotation)).expect("opened")
     }
 
     fn say(writer: &mut Writer, number: i64) {
@@ -377,26 +321,34 @@ mod tests {
     #[tokio::test]
     async fn tail_counts_lines_over_rotated_files() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("log");
-        let mut writer = rotating(&path);
-        (0..9).for_each(|number| say(&mut writer, number));
-        assert!(rotated(&path, 1).exists(), "it was rotated");
-        let all = texts(&path, both()).await;
-        assert_eq!(all.last().expect("lines"), "line 8\n");
-        for tail in 0..=all.len() {
-            let query = LogQuery {
-                tail: Some(tail as u64),
-                ..both()
-            };
-            assert_eq!(texts(&path, query).await, all[all.len() - tail..], "{tail}");
+        for target in forms(folder.path()) {
+            let mut writer = opened(&target);
+            (0..12).for_each(|number| say(&mut writer, number));
+            writer
+                .finish(Timestamp(12), std::time::Instant::now())
+                .expect("closed");
+            let all = texts(&target, both()).await;
+            assert_eq!(all.last().expect("lines"), "line 11\n");
+            assert!(all.len() > 6, "{all:?}");
+            for tail in 0..=all.len() {
+                let query = LogQuery {
+                    tail: Some(tail as u64),
+                    ..both()
+                };
+                assert_eq!(
+                    texts(&target, query).await,
+                    all[all.len() - tail..],
+                    "{tail} of {target:?}"
+                );
+            }
         }
     }
 
     #[tokio::test]
     async fn streams_and_times_are_picked() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("log");
-        let mut writer = Writer::open(&path, None).expect("opened");
+        let target = target(&folder.path().join("log"), json(), 1 << 20, false);
+        let mut writer = opened(&target);
         (0..9).for_each(|number| say(&mut writer, number));
         let query = LogQuery {
             stderr: true,
@@ -404,39 +356,83 @@ mod tests {
             until: Some(Timestamp(6)),
             ..LogQuery::default()
         };
-        assert_eq!(texts(&path, query).await, ["line 3\n", "line 5\n"]);
+        assert_eq!(texts(&target, query).await, ["line 3\n", "line 5\n"]);
+        // After the first that is late enough, the rest is taken as it comes.
+        say(&mut writer, 1);
+        let query = LogQuery {
+            since: Some(Timestamp(8)),
+            ..both()
+        };
+        assert_eq!(texts(&target, query).await, ["line 8\n", "line 1\n"]);
+    }
+
+    #[tokio::test]
+    async fn a_torn_end_is_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for target in forms(folder.path()) {
+            opened(&target)
+                .write(false, Timestamp(1), b"whole\ntorn\n")
+                .expect("written");
+            let path = &target.file().expect("a file").path;
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .expect("there");
+            file.set_len(file.metadata().expect("there").len() - 2)
+                .expect("cut");
+            assert_eq!(texts(&target, both()).await, ["whole\n"]);
+            let query = LogQuery {
+                tail: Some(1),
+                ..both()
+            };
+            assert_eq!(texts(&target, query).await, ["whole\n"], "{target:?}");
+        }
     }
 
     #[tokio::test]
     async fn a_follower_gets_every_line_over_rotations_and_ends_with_the_container() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("log");
-        let mut writer = rotating(&path);
-        say(&mut writer, 0);
-        let query = LogQuery {
-            follow: true,
-            ..both()
-        };
-        let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let ended = Box::pin(ended.map(drop));
-        let mut log = LocalLogs
-            .read(&target(&path), query, ended)
-            .await
-            .expect("a log");
-        for number in 0..40 {
-            let entry = log.next().await.expect("more").expect("an entry");
-            assert_eq!(entry.line, format!("line {number}\n").into_bytes());
-            say(&mut writer, number + 1);
+        for target in forms(folder.path()) {
+            let mut writer = opened(&target);
+            say(&mut writer, 0);
+            let query = LogQuery {
+                follow: true,
+                ..both()
+            };
+            let (end, ended) = tokio::sync::oneshot::channel::<()>();
+            let ended = Box::pin(ended.map(drop));
+            let mut log = LocalLogs.read(&target, query, ended).await.expect("a log");
+            // Bursts of several rotations, so that the follower has to find its place again.
+            let (mut said, mut heard) = (0, 0);
+            for burst in [1, 4, 9, 2, 9, 9, 1] {
+                while heard <= said {
+                    let entry = log.next().await.expect("more").expect("an entry");
+                    assert_eq!(entry.line, format!("line {heard}\n").into_bytes());
+                    heard += 1;
+                }
+                for _ in 0..burst {
+                    said += 1;
+                    say(&mut writer, said);
+                }
+            }
+            writer
+                .finish(Timestamp(99), std::time::Instant::now())
+                .expect("closed");
+            end.send(()).expect("it listens");
+            let rest: Vec<_> = log.collect().await;
+            assert_eq!(
+                i64::try_from(rest.len()),
+                Ok(said - heard + 1),
+                "{target:?}"
+            );
         }
-        end.send(()).expect("it listens");
-        let rest: Vec<_> = log.collect().await;
-        assert_eq!(rest.len(), 1);
     }
 
     #[tokio::test]
     async fn no_log_is_no_lines_and_none_cannot_be_read() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert!(texts(&folder.path().join("none"), both()).await.is_empty());
+        let missing = target(&folder.path().join("none"), json(), 1, false);
+        assert!(texts(&missing, both()).await.is_empty());
         let refused = LocalLogs
             .read(&LogTarget::None, both(), Box::pin(pending()))
             .await;

@@ -23,11 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::ports::{
-    containers::{Exit, LogTarget},
-    rootfs::Rootfs,
-    world::Timestamp,
-};
+use engine::ports::{containers::Exit, rootfs::Rootfs, world::Timestamp};
 use runtime::{Cgroup, Container, CreateError, CreateOptions, Filter, Stdio};
 use rustix::event::epoll::EventFlags;
 
@@ -39,7 +35,7 @@ use self::{
 };
 use crate::{
     address::Address,
-    log::writer::{Rotation, Writer},
+    log::writer::Writer,
     protocol::{self, Event, Failure, Launch, Reply},
 };
 
@@ -49,6 +45,10 @@ const FIRST: u32 = 0;
 const BUFFER_BYTES: usize = 64 << 10;
 /// How long the kernel may take to empty a killed group.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+/// What a log that cannot be opened is called, in Docker's words.
+const LOG_FAILED: &str = "failed to initialize logging driver";
+/// How long a log service may take for what is left when the container has ended, as in Docker.
+const LOG_WITHIN: Duration = Duration::from_secs(10);
 /// Written by rename once all has ended: an [`Exit`].
 pub(crate) const EXIT_FILE: &str = "exit.json";
 /// Where the container's root is mounted, in its own namespace.
@@ -89,6 +89,8 @@ struct Shim {
     container: Option<Container>,
     cgroup: Cgroup,
     log: Option<Writer>,
+    /// Until when a log service may keep a container from its end.
+    log_deadline: Option<Instant>,
     started: bool,
     paused: bool,
     tasks: BTreeMap<u32, Task>,
@@ -131,7 +133,7 @@ impl Shim {
             Rootfs::Overlay { lower, upper, work } => runtime::Root::Overlay { lower, upper, work },
             Rootfs::Folder(folder) => runtime::Root::Folder(folder),
         };
-        let log = open_log(&launch.log).map_err(system("open the container's log"))?;
+        let log = Writer::open(&launch.log).map_err(system(LOG_FAILED))?;
         let poll = Poll::new().map_err(system("epoll"))?;
         let listener = listen(&launch.run).map_err(system("listen for the engine"))?;
         let (rows, columns) = launch.terminal_size;
@@ -180,6 +182,7 @@ impl Shim {
             container: Some(container),
             cgroup,
             log,
+            log_deadline: None,
             started: false,
             paused: false,
             tasks: BTreeMap::from([(FIRST, first)]),
@@ -209,6 +212,7 @@ impl Shim {
                     Token::Ended(number) => self.process_ended(number),
                     Token::Output(number, errors) => self.output_ready(number, errors),
                     Token::Input(number) => self.input_ready(number),
+                    Token::Log => self.log_ready(),
                 }
             }
             self.finish_what_ended();
@@ -269,6 +273,9 @@ impl Shim {
                 *latest = until.max(*latest);
             }
         }
+        if let Some(until) = self.wait_for_log(now)? {
+            held.insert(FIRST, until);
+        }
         for (number, task) in &self.tasks {
             if task.ended.is_none() {
                 self.poll
@@ -300,6 +307,36 @@ impl Shim {
         Ok(soonest.map(|until| until.saturating_duration_since(now) + Duration::from_millis(1)))
     }
 
+    /// Waits for the log driver when it has to; until when at most the container's output is not read because of it.
+    fn wait_for_log(&mut self, now: Instant) -> io::Result<Option<Instant>> {
+        let Some(log) = &mut self.log else {
+            return Ok(None);
+        };
+        if log.blocks() && self.log_deadline.is_some_and(|deadline| now >= deadline) {
+            tracing::warn!("the log service did not take all in time: logs may be truncated");
+            log.abandon();
+        }
+        let Some((pipe, waits)) = log.pipe() else {
+            return Ok(None);
+        };
+        let wanted = if waits {
+            EventFlags::OUT
+        } else {
+            EventFlags::empty()
+        };
+        self.poll.set(pipe, Token::Log, wanted)?;
+        let far = now + LOG_WITHIN;
+        Ok(log
+            .blocks()
+            .then(|| self.log_deadline.map_or(far, |deadline| deadline.min(far))))
+    }
+
+    fn log_ready(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
     fn process_ended(&mut self, number: u32) {
         let oom_killed = self.cgroup.memory_kills() > 0;
         let Some(task) = self.tasks.get_mut(&number) else {
@@ -313,6 +350,7 @@ impl Shim {
             oom_killed,
         });
         if number == FIRST {
+            self.log_deadline = Some(Instant::now() + LOG_WITHIN);
             // With the host's pid namespace its children would live on.
             let _ = self.cgroup.kill();
         } else {
@@ -351,8 +389,10 @@ impl Shim {
 
     fn first_ended(&mut self, ended: Exit) {
         if let Some(log) = &mut self.log {
-            let at = now();
-            if let Err(error) = log.finish(false, at).and_then(|()| log.finish(true, at)) {
+            if let Some((pipe, _)) = log.pipe() {
+                self.poll.forget(pipe);
+            }
+            if let Err(error) = log.finish(now(), self.log_deadline.unwrap_or_else(Instant::now)) {
                 tracing::error!(%error, "write the container's log");
             }
         }
@@ -386,23 +426,6 @@ fn refusal(error: CreateError) -> Refusal {
 fn now() -> Timestamp {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     Timestamp(now.tv_sec * 1_000_000_000 + now.tv_nsec)
-}
-
-fn open_log(log: &LogTarget) -> io::Result<Option<Writer>> {
-    match log {
-        LogTarget::None => Ok(None),
-        LogTarget::JsonFile {
-            path,
-            max_size_bytes,
-            max_files,
-        } => {
-            let rotation = max_size_bytes.map(|max_size_bytes| Rotation {
-                max_size_bytes,
-                max_files: *max_files,
-            });
-            Writer::open(path, rotation).map(Some)
-        }
-    }
 }
 
 fn listen(folder: &Path) -> io::Result<UnixListener> {

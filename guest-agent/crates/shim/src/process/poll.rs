@@ -27,6 +27,8 @@ pub(super) enum Token {
     Output(u32, bool),
     /// Its standard input takes more.
     Input(u32),
+    /// The log driver takes more.
+    Log,
 }
 
 impl Token {
@@ -38,6 +40,7 @@ impl Token {
             Self::Output(number, false) => (3, number),
             Self::Output(number, true) => (4, number),
             Self::Input(number) => (5, number),
+            Self::Log => (6, 0),
         };
         u64::from(number) << 8 | kind
     }
@@ -51,6 +54,7 @@ impl Token {
             3 => Self::Output(number, false),
             4 => Self::Output(number, true),
             5 => Self::Input(number),
+            6 => Self::Log,
             _ => return None,
         })
     }

@@ -4,11 +4,14 @@ mod commits;
 mod errors;
 mod files;
 mod health;
+mod events;
 mod images;
 mod isolation;
 mod lifecycle;
+mod logs;
 mod network;
 mod raw;
+mod remote_logs;
 mod run;
 mod stats;
 mod streams;
@@ -57,6 +60,9 @@ pub fn all() -> Vec<Check> {
         run::list(),
         lifecycle::list(),
         streams::list(),
+        events::list(),
+        logs::list(),
+        remote_logs::list(),
         isolation::list(),
         images::list(),
         volumes::list(),
