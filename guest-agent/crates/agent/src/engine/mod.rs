@@ -330,7 +330,7 @@ async fn serve(
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
-            _ = hang_up.recv() => reload(arguments, Some(&engine), &level),
+            _ = hang_up.recv() => reload(arguments, &engine, &level),
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("listen for SIGINT")?;
                 break;
@@ -347,20 +347,16 @@ async fn serve(
 }
 
 /// Reads the settings again; what is wrong with them changes nothing.
-fn reload(arguments: &Arguments, engine: Option<&Engine>, level: &log::Level) {
+fn reload(arguments: &Arguments, engine: &Engine, level: &log::Level) {
     tracing::info!("got signal to reload the configuration");
     match config::load(arguments.config.as_deref(), &arguments.flags()) {
         Ok(config) => {
             level.set(config.level().unwrap_or(tracing::Level::INFO));
-            if let Some(engine) = engine {
-                let new = config.reloadable();
-                if new.insecure_registries != engine.reloadable().insecure_registries {
-                    tracing::warn!(
-                        "insecure-registries has its effect when the engine starts again"
-                    );
-                }
-                engine.reload(new);
+            let new = config.reloadable();
+            if new.insecure_registries != engine.reloadable().insecure_registries {
+                tracing::warn!("insecure-registries has its effect when the engine starts again");
             }
+            engine.reload(new);
         }
         Err(error) => tracing::error!("reload the configuration: {error:#}"),
     }
