@@ -129,12 +129,16 @@ impl RawSettings {
         if !(1..=255).contains(&cpus) {
             bail!("setting cpus is {cpus}: use 1 to 255");
         }
-        let memory_mib = own
-            .memory_mib
-            .or(self.memory_mib)
-            .unwrap_or((host.memory_mib / 2).clamp(1024, 8192));
+        let wished = own.memory_mib.or(self.memory_mib);
+        let memory_mib = wished.unwrap_or((host.memory_mib / 2).clamp(1024, 8192));
         if memory_mib < MIN_MEMORY_MIB {
             bail!("setting memory_mib is {memory_mib}: a machine needs at least {MIN_MEMORY_MIB}");
+        }
+        if wished.is_some_and(|wished| wished > host.memory_mib) {
+            bail!(
+                "setting memory_mib is {memory_mib}: this host has {} MiB in all; use half of it or less",
+                host.memory_mib
+            );
         }
         let disk_gib = own.disk_gib.or(self.disk_gib).unwrap_or(1024);
         if !(MIN_DISK_GIB..=MAX_DISK_GIB).contains(&disk_gib) {
@@ -293,6 +297,7 @@ mod tests {
             ("cpu = 2", "cpu"),
             ("cpus = 0", "cpus"),
             ("memory_mib = 10", "memory_mib"),
+            ("memory_mib = 8001", "this host has 8000 MiB"),
             ("disk_gib = 0", "disk_gib"),
             ("backend = \"xen\"", "xen"),
             ("share_roots = [\"rel\"]", "rel"),

@@ -15,6 +15,7 @@ mod control;
 mod disk;
 mod guest;
 mod host_services;
+mod kvm;
 mod ports;
 mod qemu;
 mod shares;
@@ -58,8 +59,7 @@ pub fn run(spec: &Path) -> anyhow::Result<()> {
 
 async fn live(spec: MachineSpec) -> anyhow::Result<()> {
     let listener = control::listen(&spec.socket)?;
-    let accelerator = Accelerator::pick(spec.backend);
-    let state = Arc::new(State::new(accelerator.name()));
+    let state = Arc::new(State::new());
     let mut out = std::io::stdout();
     writeln!(out, "{READY_LINE}")
         .and_then(|()| out.flush())
@@ -70,7 +70,7 @@ async fn live(spec: MachineSpec) -> anyhow::Result<()> {
     let sharing = Arc::new(Sharing::serve(&sockets.shares, &spec)?);
     let guest = Arc::new(Guest::new(vsock, Arc::clone(&state))?);
     tokio::spawn(control::serve(listener, Arc::clone(&guest), requests));
-    let end = match machine(&spec, &sockets, accelerator, &guest, sharing, inbox).await {
+    let end = match machine(&spec, &sockets, &guest, sharing, inbox).await {
         Ok(()) => VmmState::Stopped,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -90,7 +90,6 @@ async fn live(spec: MachineSpec) -> anyhow::Result<()> {
 async fn machine(
     spec: &MachineSpec,
     sockets: &Sockets,
-    accelerator: Accelerator,
     guest: &Arc<Guest>,
     sharing: Arc<Sharing>,
     mut inbox: control::Inbox,
@@ -98,6 +97,8 @@ async fn machine(
     let state = guest.state();
     state.enter("disk");
     let disk = DataDisk::ensure(&spec.data_disk, spec.data_disk_bytes)?;
+    let accelerator = Accelerator::pick(spec, state).await;
+    state.runs_on(accelerator.name());
     state.enter("qemu");
     let boot_line = guest.listen_for_boot();
     let mut qemu = qemu::start(spec, sockets, accelerator)?;

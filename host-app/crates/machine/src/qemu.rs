@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use machine_api::{Backend, MachineSpec};
 use rustix::process::Signal;
 
-use crate::shares;
+use crate::{kvm, shares, state::State};
 
 /// Disk, console and network of a machine, and where its back ends listen.
 #[derive(Debug)]
@@ -33,11 +33,21 @@ pub(crate) fn console_log(spec: &MachineSpec) -> PathBuf {
     spec.run_dir.join("console.log")
 }
 
-const PROGRAM: &str = if cfg!(target_arch = "aarch64") {
+pub(crate) const PROGRAM: &str = if cfg!(target_arch = "aarch64") {
     "qemu-system-aarch64"
 } else {
     "qemu-system-x86_64"
 };
+
+/// Where QEMU is, if it is installed.
+pub(crate) fn installed() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(PROGRAM))
+        .find(|file| file.is_file())
+}
+
+pub(crate) use sys::die_with_parent;
 
 /// How QEMU runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +57,20 @@ pub(crate) enum Accelerator {
 }
 
 impl Accelerator {
-    /// KVM is used only on request until a test boot can prove it: a `/dev/kvm` that is there may still hang a stock kernel.
-    pub(crate) fn pick(backend: Backend) -> Self {
-        match backend {
+    /// What the settings say; where they leave it open, KVM if a test boot has proven it. That takes some seconds, once.
+    pub(crate) async fn pick(spec: &MachineSpec, state: &State) -> Self {
+        match spec.backend {
             Backend::QemuKvm => Self::Kvm,
-            Backend::QemuTcg | Backend::Auto => Self::Tcg,
+            Backend::QemuTcg => Self::Tcg,
+            Backend::Auto if !kvm::may_be_used() => Self::Tcg,
+            Backend::Auto => {
+                state.enter("test boot of KVM");
+                if kvm::works(spec).await {
+                    Self::Kvm
+                } else {
+                    Self::Tcg
+                }
+            }
         }
     }
 
@@ -197,7 +216,7 @@ mod sys {
     )]
 
     /// The child is killed when the thread that started it ends. That is berth-vmm's main thread: see [`crate::run`].
-    pub(super) fn die_with_parent(command: &mut tokio::process::Command) {
+    pub(crate) fn die_with_parent(command: &mut tokio::process::Command) {
         let parent = rustix::process::getpid();
         // SAFETY: the closure only makes system calls, which is all that may be done between fork and exec.
         unsafe {
@@ -253,8 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn emulation_is_the_choice_until_kvm_is_proven() {
-        assert_eq!(Accelerator::pick(Backend::Auto), Accelerator::Tcg);
+    fn each_accelerator_has_its_options() {
         assert!(line(Accelerator::Tcg).contains("-accel tcg,thread=single"));
         assert!(line(Accelerator::Kvm).contains("-accel kvm -cpu host"));
     }

@@ -13,12 +13,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(backend: &str) -> Self {
+    pub(crate) fn new() -> Self {
         let status = VmmStatus {
             state: VmmState::Starting {
                 phase: "process".to_owned(),
             },
-            backend: backend.to_owned(),
+            backend: "qemu".to_owned(),
             pid: std::process::id(),
             timeline: Vec::new(),
             ports: Vec::new(),
@@ -66,6 +66,11 @@ impl State {
         self.status.send_modify(|status| status.state = state);
     }
 
+    pub(crate) fn runs_on(&self, backend: &str) {
+        self.status
+            .send_modify(|status| backend.clone_into(&mut status.backend));
+    }
+
     pub(crate) fn set_ports(&self, ports: Vec<String>) {
         self.status.send_modify(|status| status.ports = ports);
     }
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn phases_are_kept_in_order_and_end_with_the_start() {
-        let state = State::new("b");
+        let state = State::new();
         state.enter("qemu");
         state.running();
         state.enter("late");
@@ -126,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_being_stopped_does_not_become_running() {
-        let state = State::new("b");
+        let state = State::new();
         state.set(VmmState::Stopping);
         state.running();
         assert!(state.is_stopping());

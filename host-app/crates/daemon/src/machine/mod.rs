@@ -112,19 +112,33 @@ impl Machine {
         if let Some(_free) = Lock::try_take(&self.home.lock())? {
             return Ok(false);
         }
-        if !matches!(*self.observed.borrow(), Observed::Live(_)) {
-            match watch::begin(self).await {
-                Ok(()) => {}
-                // berth-vmm is gone and QEMU, which holds the lock too, is about to be.
-                Err(watch::WatchError::NobodyListens(_)) => {
-                    self.wait_for_the_end().await?;
-                    return Ok(false);
-                }
-                Err(error) => return Err(error.into()),
+        let live = matches!(*self.observed.borrow(), Observed::Live(_));
+        let watched = if live {
+            watch::check(self).await
+        } else {
+            watch::begin(self).await
+        };
+        match watched {
+            Ok(()) => {}
+            // berth-vmm is gone and QEMU, which holds the lock too, is about to be.
+            Err(watch::WatchError::Gone(_)) => {
+                self.until_the_end_is_heard().await;
+                self.wait_for_the_end().await?;
+                return Ok(false);
             }
+            Err(error) => return Err(error.into()),
         }
         self.serve_docker()?;
         Ok(true)
+    }
+
+    /// Waits until whoever watched berth-vmm has said what became of it, so that it is not said of the next one.
+    async fn until_the_end_is_heard(&self) {
+        let mut changes = self.observed.subscribe();
+        let heard = changes.wait_for(|observed| !matches!(observed, Observed::Live(_)));
+        if tokio::time::timeout(END_WITHIN, heard).await.is_err() {
+            tracing::error!(machine = self.name, "the end of its process is not heard");
+        }
     }
 
     /// Waits until nothing uses the data disk any more.

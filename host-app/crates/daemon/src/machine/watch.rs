@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use machine_api::{VmmRequest, VmmState, VmmStatus};
 use tokio::net::UnixStream;
 
@@ -15,44 +15,49 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 /// Why a machine cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
-    /// There is no berth-vmm at its socket.
-    #[error("nobody listens at the machine's socket")]
-    NobodyListens(#[source] std::io::Error),
-    /// It is there and says nothing of use.
+    /// There is no berth-vmm at its socket, or it ends right now.
+    #[error("the machine process is gone")]
+    Gone(#[source] anyhow::Error),
+    /// It is there and says nothing.
     #[error(
-        "the machine process of {machine} does not answer: end it (its log is {log}) and start again"
+        "the machine process of {machine} does not answer within {} s: end it (its log is {log}) and start again",
+        FIRST_WORD.as_secs()
     )]
     Silent {
         /// Machine.
         machine: String,
         /// berth-vmm's log.
         log: String,
-        /// What happened instead.
-        source: anyhow::Error,
     },
 }
 
 /// Connects and takes the first status; goes on in a task of its own.
 pub(super) async fn begin(machine: &Arc<Machine>) -> Result<(), WatchError> {
-    let mut stream = UnixStream::connect(machine.home.socket())
-        .await
-        .map_err(WatchError::NobodyListens)?;
-    let first = async {
-        wire::write_frame(&mut stream, &VmmRequest::Watch).await?;
-        let status = wire::read_frame::<VmmStatus>(&mut stream).await?;
-        status.context("it closed the connection")
-    };
-    let status = tokio::time::timeout(FIRST_WORD, first)
-        .await
-        .unwrap_or_else(|_| bail!("no answer within {} s", FIRST_WORD.as_secs()))
-        .map_err(|source| WatchError::Silent {
-            machine: machine.name.clone(),
-            log: machine.home.vmm_log().display().to_string(),
-            source,
-        })?;
+    let (stream, status) = first_word(machine).await?;
     machine.observed.send_replace(Observed::Live(status));
     tokio::spawn(follow(Arc::clone(machine), stream));
     Ok(())
+}
+
+/// Whether berth-vmm is still there: its death may not have been heard yet.
+pub(super) async fn check(machine: &Machine) -> Result<(), WatchError> {
+    first_word(machine).await.map(drop)
+}
+
+async fn first_word(machine: &Machine) -> Result<(UnixStream, VmmStatus), WatchError> {
+    let word = async {
+        let mut stream = UnixStream::connect(machine.home.socket()).await?;
+        wire::write_frame(&mut stream, &VmmRequest::Watch).await?;
+        let status = wire::read_frame::<VmmStatus>(&mut stream).await?;
+        anyhow::Ok((stream, status.context("it closed the connection")?))
+    };
+    match tokio::time::timeout(FIRST_WORD, word).await {
+        Ok(word) => word.map_err(WatchError::Gone),
+        Err(_) => Err(WatchError::Silent {
+            machine: machine.name.clone(),
+            log: machine.home.vmm_log().display().to_string(),
+        }),
+    }
 }
 
 async fn follow(machine: Arc<Machine>, mut stream: UnixStream) {
