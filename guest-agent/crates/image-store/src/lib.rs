@@ -29,6 +29,7 @@ mod layers;
 mod load;
 mod make;
 mod names;
+mod pax;
 mod remove;
 mod root;
 mod save;
