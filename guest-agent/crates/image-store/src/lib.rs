@@ -30,6 +30,7 @@ mod load;
 mod lookup;
 mod make;
 mod names;
+mod pax;
 mod remove;
 mod root;
 mod save;

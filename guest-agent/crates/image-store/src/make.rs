@@ -18,6 +18,7 @@ use rustix::{
 use tar::{Entry, EntryType};
 
 use crate::{
+    pax::attribute,
     root::{Root, remove_all},
     sparse::{Holes, MAX_ZEROS_BYTES, Sparse},
     stream::CHUNK_BYTES,
@@ -25,9 +26,6 @@ use crate::{
 
 /// Largest extended attribute. Linux: include/uapi/linux/limits.h, XATTR_SIZE_MAX.
 const MAX_ATTRIBUTE_BYTES: usize = 65_536;
-
-/// Prefix of extended attributes in PAX headers.
-const PAX_ATTRIBUTE: &str = "SCHILY.xattr.";
 
 /// What users' archives do otherwise than layers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -344,14 +342,14 @@ fn metadata(entry: &mut Entry<'_, impl Read>) -> io::Result<Metadata> {
         for extension in extensions {
             let extension = extension?;
             let Ok(key) = extension.key() else { continue };
-            let Some(name) = key.strip_prefix(PAX_ATTRIBUTE) else {
+            let Some((name, value)) = attribute(key, extension.value_bytes()) else {
                 continue;
             };
             // overlayfs' own attributes would let an archive rewrite the layers below.
             let forbidden =
                 name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.");
-            if !forbidden && extension.value_bytes().len() <= MAX_ATTRIBUTE_BYTES {
-                attributes.push((name.to_owned(), extension.value_bytes().to_vec()));
+            if !forbidden && value.len() <= MAX_ATTRIBUTE_BYTES {
+                attributes.push((name, value));
             }
         }
     }

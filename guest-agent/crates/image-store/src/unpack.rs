@@ -22,6 +22,7 @@ use tar::{Archive, Entry, EntryType};
 use crate::{
     bounded::Bounded,
     make::{Maker, clean},
+    pax::Pax,
     root::{Root, children, remove_all},
     sparse::Sparse,
 };
@@ -86,7 +87,7 @@ pub fn unpack(
         is_first: lower.is_empty(),
         made: HashSet::new(),
     };
-    let (tar, bound) = Bounded::new(tar);
+    let (tar, bound) = Bounded::new(Pax::new(tar));
     let mut archive = Archive::new(tar);
     let mut entries = archive.entries().map_err(UnpackError::Archive)?;
     let (mut bytes, mut count) = (0_u64, 0_u64);

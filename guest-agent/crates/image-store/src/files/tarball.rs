@@ -122,7 +122,7 @@ fn records(head: &Head) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// `<length> <key>=<value>\n`, where the length counts itself.
-fn push_record(text: &mut Vec<u8>, key: &str, value: &[u8]) {
+pub(crate) fn push_record(text: &mut Vec<u8>, key: &str, value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + rest.to_string().len();
     if rest + length.to_string().len() != length {
@@ -180,7 +180,7 @@ fn put_text(field: &mut [u8], text: &[u8]) {
 }
 
 /// Octal with leading zeros and an end; 0 when it does not fit.
-fn put_number(field: &mut [u8], number: u64) {
+pub(crate) fn put_number(field: &mut [u8], number: u64) {
     let digits = field.len() - 1;
     let mut text = format!("{number:0digits$o}");
     if text.len() > digits {

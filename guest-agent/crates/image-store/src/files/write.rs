@@ -28,6 +28,7 @@ use crate::{
     bounded::Bounded,
     error::invalid,
     make::{AttributeError, ByUser, Maker},
+    pax::Pax,
     root::{Root, remove_all},
     sparse::Sparse,
     unpack::{MAX_ENTRIES, MAX_NAME_BYTES},
@@ -45,7 +46,7 @@ pub(super) fn put(view: &View, request: PutRequest, tar: impl Read) -> errdefs::
         at,
         keep_kinds: request.keep_kinds,
     };
-    let (tar, bound) = Bounded::new(tar);
+    let (tar, bound) = Bounded::new(Pax::new(tar));
     let mut archive = Archive::new(tar);
     let mut entries = archive.entries().map_err(|error| unread(&error))?;
     let mut count = 0;
