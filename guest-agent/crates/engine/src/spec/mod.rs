@@ -40,6 +40,7 @@ use crate::id::ContainerId;
 pub use mount_point::{MountKind, MountPoint, ReadOnlyRecursive, mount_points, volumes_from};
 pub use process::{ExecWish, exec_process};
 pub use resources::limits;
+pub use signal::is_supported;
 pub use validate::{parse_signal, validate, validate_resources, validate_update};
 
 /// Version of the specification that is written. Spec: OCI runtime, config, specification version.

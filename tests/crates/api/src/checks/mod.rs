@@ -1,6 +1,7 @@
 //! The checks, by what a user does.
 
 mod errors;
+mod filters;
 mod health;
 mod images;
 mod isolation;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Check> {
         errors::list(),
         health::list(),
         stats::list(),
+        filters::list(),
         top::list(),
         update::list(),
         websocket::list(),
