@@ -79,17 +79,14 @@ impl Call {
         }
     }
 
-    /// A number of the query.
-    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
-        match self.query.get(name).filter(|text| !text.is_empty()) {
-            None => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| {
-                Error::new(
-                    ErrorKind::InvalidParameter,
-                    format!("invalid value {text:?} for {name}: want a number"),
-                )
-            }),
-        }
+    /// A whole number of the query; an empty one is none.
+    ///
+    /// # Errors
+    /// Go's text, as a fault of the system: so Docker has it.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
+        let text = self.query.get(name).filter(|text| !text.is_empty());
+        let read = text.map(engine::containers::list::whole_number).transpose();
+        read.map_err(|text| Error::new(ErrorKind::System, text))
     }
 }
 

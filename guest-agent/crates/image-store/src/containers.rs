@@ -266,7 +266,7 @@ impl Inner {
                 .sum()
         };
         let upper = Container::folder(&self.root, id).join("upper");
-        let own = tree::size(&upper)
+        let own = tree::disk_usage(&upper)
             .map_err(|error| system(format!("measure the writable layer of {id}"), error))?;
         Ok((own, image))
     }

@@ -31,11 +31,14 @@ const MAX_DEPTH: u32 = 1024;
 /// Largest value of an extended attribute, and of the list of their names. Linux: include/uapi/linux/limits.h, XATTR_SIZE_MAX.
 const MAX_ATTRIBUTE_BYTES: usize = 65_536;
 
-/// Bytes in the files below a folder; a file with several names counts once, folders do not count.
-pub(crate) fn size(folder: &Path) -> io::Result<u64> {
+/// Unit of `st_blocks`, whatever the file system.
+const BLOCK_BYTES: u64 = 512;
+
+/// Bytes on disk of a folder and all below, as containerd counts a container's own layer; a file of several names counts once.
+pub(crate) fn disk_usage(folder: &Path) -> io::Result<u64> {
     let mut linked = HashSet::new();
     let mut folders = vec![folder.to_owned()];
-    let mut bytes = 0_u64;
+    let mut blocks = gone_is_none(fs::symlink_metadata(folder))?.map_or(0, |own| own.blocks());
     while let Some(folder) = folders.pop() {
         for entry in gone_is_none(fs::read_dir(&folder))?.into_iter().flatten() {
             let entry = entry?;
@@ -44,12 +47,13 @@ pub(crate) fn size(folder: &Path) -> io::Result<u64> {
             };
             if metadata.is_dir() {
                 folders.push(entry.path());
-            } else if metadata.nlink() == 1 || linked.insert((metadata.dev(), metadata.ino())) {
-                bytes = bytes.saturating_add(metadata.len());
+            } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
+                continue;
             }
+            blocks = blocks.saturating_add(metadata.blocks());
         }
     }
-    Ok(bytes)
+    Ok(blocks.saturating_mul(BLOCK_BYTES))
 }
 
 /// A container may delete files while we look.

@@ -30,7 +30,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             let options = ListOptions {
                 all: call.query.flag("all"),
                 limit: call
-                    .number::<i64>("limit")?
+                    .number("limit")?
                     .and_then(|limit| usize::try_from(limit).ok())
                     .unwrap_or(0),
                 size: call.query.flag("size"),

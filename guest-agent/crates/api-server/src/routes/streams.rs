@@ -74,16 +74,28 @@ pub(super) fn hand_over(mut call: Call, attachment: Attachment, keys: Option<Vec
 pub(super) fn size(call: &Call) -> Result<(u16, u16)> {
     let cells = |name: &str, word: &str| {
         let text = call.query.get(name).unwrap_or_default();
-        text.parse::<u32>()
-            .map(|cells| u16::try_from(cells).unwrap_or(u16::MAX))
-            .map_err(|_| {
-                Error::new(
-                    ErrorKind::InvalidParameter,
-                    format!("invalid resize {word} {text:?}: invalid syntax"),
-                )
-            })
+        cells(text).map_err(|why| {
+            Error::new(
+                ErrorKind::InvalidParameter,
+                format!("invalid resize {word} {text:?}: {why}"),
+            )
+        })
     };
     Ok((cells("h", "height")?, cells("w", "width")?))
+}
+
+/// A number of rows or columns; more than a terminal can have is as many as it can. The error is Go's text.
+fn cells(text: &str) -> std::result::Result<u16, &'static str> {
+    let (digits, negative) = text
+        .strip_prefix('-')
+        .map_or((text, false), |digits| (digits, true));
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("invalid syntax");
+    }
+    match digits.parse::<u32>() {
+        Ok(cells) if !negative => Ok(u16::try_from(cells).unwrap_or(u16::MAX)),
+        _ => Err("value out of range"),
+    }
 }
 
 /// `GET /containers/{id}/logs`.
@@ -210,6 +222,17 @@ fn pad(stamp: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_as_go_reads_them() {
+        assert_eq!((cells("24"), cells("70000")), (Ok(24), Ok(u16::MAX)));
+        for text in ["", "x", "-", "+1", "1.5"] {
+            assert_eq!(cells(text), Err("invalid syntax"), "{text}");
+        }
+        for text in ["-1", "99999999999"] {
+            assert_eq!(cells(text), Err("value out of range"), "{text}");
+        }
+    }
 
     #[test]
     fn stamps_have_nine_digits() {

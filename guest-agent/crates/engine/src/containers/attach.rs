@@ -44,14 +44,12 @@ impl Engine {
         match container.state().phase {
             Phase::Paused => {
                 return refuse(format!(
-                    "container {} is paused, unpause the container before attach",
-                    container.id
+                    "container {reference} is paused, unpause the container before attach"
                 ));
             }
             Phase::Restarting => {
                 return refuse(format!(
-                    "container {} is restarting, wait until the container is running",
-                    container.id
+                    "container {reference} is restarting, wait until the container is running"
                 ));
             }
             _ => {}
@@ -86,7 +84,10 @@ impl Engine {
             .shim()
             .filter(|_| container.state().is_running())
             .ok_or_else(|| super::signals::not_running(&container))?;
-        shim.resize(None, rows, columns).await?;
+        // Without a terminal there is nothing to do, and that is fine.
+        if container.record().tty() {
+            shim.resize(None, rows, columns).await?;
+        }
         let size = [("height", rows.to_string()), ("width", columns.to_string())];
         self.tell_container(&container, "resize", &size);
         Ok(())

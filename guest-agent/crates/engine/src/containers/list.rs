@@ -68,7 +68,7 @@ impl Engine {
     pub async fn list_containers(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
         let filters = &options.filters;
         check(filters)?;
-        let names = Names::new(values(filters, "name"))?;
+        let names = Names::new(values(filters, "name"));
         let bounds = self.bounds(filters)?;
         let ancestors = self.ancestors(filters).await;
         let mut containers: Vec<_> = self
@@ -78,12 +78,8 @@ impl Engine {
             .map(|container| (container.record(), container))
             .collect();
         containers.sort_by_key(|(record, _)| std::cmp::Reverse(record.created));
-        let asks_states = filters.contains_key("status") || filters.contains_key("exited");
-        let all = options.all
-            || options.limit > 0
-            || asks_states
-            || filters.contains_key("before")
-            || filters.contains_key("since");
+        let all = options.all || options.limit > 0 || filters.contains_key("status");
+        let ports = Ports::new(filters)?;
         let now = self.ports.world.now();
         let mut shown = Vec::new();
         for (record, container) in containers {
@@ -92,7 +88,10 @@ impl Engine {
             if !all && !running || !bounds.contains(&record) || !names.matches(&record.name) {
                 continue;
             }
-            if !fits(filters, &record, &life) || !self.fits_networks(filters, &container) {
+            if !fits(filters, &record, &life)
+                || !self.fits_networks(filters, &container)
+                || !ports.fit(&self.shown_ports(&container, &record))
+            {
                 continue;
             }
             if !ancestors.is_empty()
@@ -139,7 +138,7 @@ impl Engine {
                 .unwrap_or_default(),
             command: command(&spec::arguments(&record.config)),
             created: record.created.0.div_euclid(1_000_000_000),
-            ports: ports(&settings.ports, record),
+            ports: self.shown_ports(container, record),
             labels: record.config.labels.clone().unwrap_or_default(),
             state: if life.removing {
                 "removing"
@@ -157,6 +156,10 @@ impl Engine {
             mounts: shown_mounts(record),
             ..ContainerSummary::default()
         }
+    }
+
+    fn shown_ports(&self, container: &Container, record: &ContainerRecord) -> Vec<Port> {
+        ports(&self.network_settings(container).ports, record)
     }
 
     /// What `before` and `since` allow.
@@ -211,22 +214,33 @@ impl Bounds {
 }
 
 /// The `name` filter: regular expressions, as in Docker.
-struct Names(Vec<regex_lite::Regex>);
+struct Names {
+    exact: Vec<String>,
+    patterns: Vec<regex_lite::Regex>,
+}
 
 impl Names {
-    fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<Self> {
-        let compiled = patterns.map(|pattern| {
-            regex_lite::Regex::new(pattern)
-                .map_err(|error| invalid(format!("invalid filter 'name={pattern}': {error}")))
-        });
-        compiled.collect::<Result<_>>().map(Self)
+    fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
+        let patterns: Vec<&str> = patterns.collect();
+        Self {
+            // What is no pattern can still be a name.
+            exact: patterns.iter().map(|&name| name.to_owned()).collect(),
+            patterns: patterns
+                .iter()
+                .filter_map(|pattern| regex_lite::Regex::new(pattern).ok())
+                .collect(),
+        }
     }
 
     fn matches(&self, name: &str) -> bool {
         let slashed = format!("/{name}");
-        self.0.is_empty()
+        self.exact.is_empty()
             || self
-                .0
+                .exact
+                .iter()
+                .any(|wanted| *wanted == name || *wanted == slashed)
+            || self
+                .patterns
                 .iter()
                 .any(|pattern| pattern.is_match(name) || pattern.is_match(&slashed))
     }
@@ -258,11 +272,16 @@ fn check(filters: &Filters) -> Result<()> {
         }
     }
     for value in values(filters, "exited") {
-        if value.parse::<i32>().is_err() {
-            return Err(invalid(format!(
-                "invalid filter 'exited={value}': want an exit code"
-            )));
+        if let Err(why) = whole_number(value) {
+            return Err(invalid(format!("invalid filter 'exited={value}': {why}")));
         }
+    }
+    let tasks: Vec<&str> = values(filters, "is-task").collect();
+    if !tasks.is_empty() && !matches!(tasks[..], ["1" | "true"] | ["0" | "false"]) {
+        return Err(invalid(format!(
+            "invalid filter 'is-task=[{}]'",
+            tasks.join(" ")
+        )));
     }
     Ok(())
 }
@@ -308,37 +327,99 @@ fn fits(filters: &Filters, record: &ContainerRecord, life: &Life) -> bool {
         })
         && any("is-task", &|wanted| !matches!(wanted, "1" | "true"))
         && any("isolation", &|_| true)
-        && any("expose", &|wanted| {
-            record
-                .config
-                .exposed_ports
-                .iter()
-                .flatten()
-                .any(|(port, _)| same_port(port, wanted))
-        })
-        && any("publish", &|wanted| {
-            record
-                .host
-                .port_bindings
-                .iter()
-                .flatten()
-                .any(|(port, _)| same_port(port, wanted))
-        })
         && labels_fit(filters, "label", record.config.labels.as_ref())
 }
 
-/// `80`, `80/tcp` or a range `80-90/tcp`.
-fn same_port(port: &str, wanted: &str) -> bool {
-    let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let (number, own) = port.split_once('/').unwrap_or((port, "tcp"));
-    match (
-        number.parse::<u16>(),
-        first.parse::<u16>(),
-        last.parse::<u16>(),
-    ) {
-        (Ok(number), Ok(first), Ok(last)) => own == protocol && (first..=last).contains(&number),
-        _ => false,
+/// Go's reading of a whole number.
+///
+/// # Errors
+/// Go's text.
+pub fn whole_number(text: &str) -> std::result::Result<i64, String> {
+    let wrong = |why: &str| format!("strconv.Atoi: parsing {text:?}: {why}");
+    text.parse::<i64>().map_err(|error| match error.kind() {
+        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+            wrong("value out of range")
+        }
+        _ => wrong("invalid syntax"),
+    })
+}
+
+/// The `expose` and `publish` filters: one that fits is enough.
+struct Ports {
+    exposed: Vec<PortRange>,
+    published: Vec<PortRange>,
+    asked: bool,
+}
+
+/// `80`, `80/tcp` or `80-90/tcp`.
+struct PortRange {
+    ports: std::ops::RangeInclusive<u16>,
+    protocol: String,
+}
+
+impl Ports {
+    fn new(filters: &Filters) -> Result<Self> {
+        let ranges = |name: &str| -> Result<Vec<PortRange>> {
+            let system = |text: String| Error::new(ErrorKind::System, text);
+            let read = values(filters, name).map(|value| {
+                if value.contains(':') {
+                    return Err(system(format!(
+                        "filter for '{name}' should not contain ':': {value}"
+                    )));
+                }
+                PortRange::parse(value).map_err(|why| {
+                    system(format!("error while looking up for {name} {value}: {why}"))
+                })
+            });
+            read.collect()
+        };
+        let (published, exposed) = (ranges("publish")?, ranges("expose")?);
+        Ok(Self {
+            asked: !published.is_empty() || !exposed.is_empty(),
+            exposed,
+            published,
+        })
+    }
+
+    fn fit(&self, shown: &[Port]) -> bool {
+        let any = |ranges: &[PortRange], number: u16, kind: &str| {
+            ranges
+                .iter()
+                .any(|range| range.protocol == kind && range.ports.contains(&number))
+        };
+        !self.asked
+            || shown.iter().any(|port| {
+                any(&self.published, port.public_port, &port.kind)
+                    || any(&self.exposed, port.private_port, &port.kind)
+            })
+    }
+}
+
+impl PortRange {
+    /// The error says why, in Docker's words.
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        if range.is_empty() {
+            return Err("empty string specified for ports".to_owned());
+        }
+        let number = |text: &str| {
+            text.parse::<u16>().map_err(|error| {
+                let why = match error.kind() {
+                    std::num::IntErrorKind::PosOverflow => "value out of range",
+                    _ => "invalid syntax",
+                };
+                format!("strconv.ParseUint: parsing {text:?}: {why}")
+            })
+        };
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first {
+            return Err(format!("Invalid range specified for the Port: {range}"));
+        }
+        Ok(Self {
+            ports: first..=last,
+            protocol: if protocol.is_empty() { "tcp" } else { protocol }.to_lowercase(),
+        })
     }
 }
 
@@ -436,9 +517,9 @@ mod tests {
 
     #[test]
     fn names_match_with_and_without_slash() {
-        let names = Names::new(["^/web$"].into_iter()).unwrap();
+        let names = Names::new(["^/web$"].into_iter());
         assert!(names.matches("web") && !names.matches("web2"));
-        let names = Names::new(["eb"].into_iter()).unwrap();
+        let names = Names::new(["eb"].into_iter());
         assert!(names.matches("web2") && !names.matches("db"));
     }
 
@@ -462,7 +543,47 @@ mod tests {
 
     #[test]
     fn ports_and_ranges_are_compared() {
-        assert!(same_port("80/tcp", "80") && same_port("81/udp", "80-90/udp"));
-        assert!(!same_port("80/tcp", "80/udp") && !same_port("80/tcp", "x"));
+        let port = |kind: &str, private_port, public_port| Port {
+            kind: kind.to_owned(),
+            private_port,
+            public_port,
+            ..Port::default()
+        };
+        let fit = |pairs, ports: &[Port]| Ports::new(&filters(pairs)).unwrap().fit(ports);
+        assert!(fit(&[], &[]));
+        assert!(fit(&[("expose", "80")], &[port("tcp", 80, 0)]));
+        assert!(fit(&[("expose", "70-90/udp")], &[port("udp", 81, 0)]));
+        assert!(!fit(&[("expose", "80/udp")], &[port("tcp", 80, 0)]));
+        assert!(fit(&[("publish", "8080")], &[port("tcp", 80, 8080)]));
+        assert!(!fit(&[("publish", "80")], &[port("tcp", 80, 8080)]));
+        let refused = |pair| {
+            Ports::new(&filters(&[pair]))
+                .err()
+                .unwrap()
+                .message()
+                .to_owned()
+        };
+        assert_eq!(
+            refused(("expose", "x")),
+            "error while looking up for expose x: strconv.ParseUint: parsing \"x\": invalid syntax"
+        );
+        assert_eq!(
+            refused(("publish", "1:1")),
+            "filter for 'publish' should not contain ':': 1:1"
+        );
+        assert_eq!(
+            refused(("publish", "90-80")),
+            "error while looking up for publish 90-80: Invalid range specified for the Port: 90-80"
+        );
+    }
+
+    #[test]
+    fn numbers_and_flags_are_refused_in_gos_words() {
+        let refused = |pairs| check(&filters(pairs)).unwrap_err().message().to_owned();
+        assert_eq!(
+            refused(&[("exited", "x")]),
+            "invalid filter 'exited=x': strconv.Atoi: parsing \"x\": invalid syntax"
+        );
+        assert_eq!(refused(&[("is-task", "x")]), "invalid filter 'is-task=[x]'");
     }
 }

@@ -6,21 +6,18 @@ use super::{container::Run, record::ContainerRecord};
 use crate::{
     Engine,
     ports::volumes::NewVolume,
-    spec::{MountKind, MountPoint},
+    spec::{self, MountKind, MountPoint},
 };
 
 /// The label of volumes that nobody named.
 pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
 impl Engine {
-    /// The mounts of other containers (`ID[:ro|rw]`).
+    /// The mounts of other containers (`ID[:mode]`).
     pub(super) fn inherited_mounts(&self, sources: &[String]) -> Result<Vec<MountPoint>> {
         let mut inherited: Vec<MountPoint> = Vec::new();
         for source in sources {
-            let (reference, mode) = source.split_once(':').unwrap_or((source, "rw"));
-            if !matches!(mode, "ro" | "rw") {
-                return Err(invalid(format!("invalid mode: {mode}")));
-            }
+            let (reference, writable) = spec::volumes_from(source)?;
             let container = self
                 .containers
                 .find(reference)
@@ -30,7 +27,7 @@ impl Engine {
                     continue;
                 }
                 let mut mount = mount.clone();
-                mount.read_write &= mode == "rw";
+                mount.read_write &= writable;
                 // It has its content.
                 mount.copy_up = false;
                 inherited.retain(|other| other.destination != mount.destination);

@@ -76,9 +76,12 @@ pub(crate) fn until(filters: &Filters, now: Timestamp) -> Result<Option<Timestam
             "more than one until filter specified",
         ));
     }
-    moment(text, now)
-        .map(Some)
-        .ok_or_else(|| Error::new(ErrorKind::InvalidParameter, format!("invalid until filter {text:?}: want a time, seconds since 1970, or a duration like 10m")))
+    moment(text, now).map(Some).ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidParameter,
+            format!("failed to parse value as time or duration: {text:?}"),
+        )
+    })
 }
 
 /// A moment as Docker's clients write it: RFC 3339, seconds with a fraction, or a Go duration before now.

@@ -11,12 +11,18 @@ use super::{
     container::{Container, Life},
     state::Phase,
 };
-use crate::{Engine, ports::containers::Shim, spec::parse_signal};
+use crate::{
+    Engine,
+    ports::containers::Shim,
+    spec::{is_supported, parse_signal},
+};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 /// Between the stop signal and the kill, when nobody said another time.
 const DEFAULT_STOP_SECONDS: i64 = 10;
+/// The same when it could not be asked.
+const UNASKED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a killed container may take to end before the caller is told that it does not.
 const KILL_WITHIN: Duration = Duration::from_secs(10);
 
@@ -33,19 +39,20 @@ impl Engine {
         seconds: Option<i64>,
     ) -> Result<()> {
         let container = self.containers.find(reference)?;
-        let signal = wished(signal)?;
         let state = container.state();
         if !state.is_running() && state.phase != Phase::Restarting {
             return Err(Error::new(ErrorKind::NotModified, "it does not run"));
         }
+        // Whatever goes wrong, Docker has one kind for it.
+        let failed = |error: Error| {
+            let text = format!("cannot stop container: {reference}: {}", error.message());
+            Error::new(ErrorKind::System, text).with_source(error)
+        };
+        let signal = wished(signal).map_err(failed)?;
         let engine = Arc::clone(self);
-        self.to_the_end(async move {
-            engine
-                .stop(&container, signal, seconds)
-                .await
-                .map_err(|error| error.context(format!("cannot stop container: {}", container.id)))
-        })
-        .await
+        self.to_the_end(async move { engine.stop(&container, signal, seconds).await })
+            .await
+            .map_err(failed)
     }
 
     /// Stops every container by its own signal and time, for a machine that is switched off: those that want to run for ever start again
@@ -84,15 +91,19 @@ impl Engine {
         container.change(|life| life.state.stopped_by_user |= by_user);
         container.hurry.notify_waiters();
         self.save_state(container).await;
+        let mut patience = u64::try_from(seconds).map(Duration::from_secs);
         if let Some(shim) = container.shim() {
-            self.send(container, &shim, signal).await?;
+            if let Err(error) = self.send(container, &shim, signal).await {
+                tracing::warn!(id = container.id.as_str(), signal, %error, "ask a container to end");
+                patience = patience.map(|_| UNASKED_WITHIN);
+            }
             if container.state().phase == Phase::Paused {
                 self.thaw(container, &shim).await?;
             }
         }
         let ended = wait_for_end(&mut life, since);
-        let in_time = match u64::try_from(seconds) {
-            Ok(seconds) => self.within(Duration::from_secs(seconds), ended).await,
+        let in_time = match patience {
+            Ok(patience) => self.within(patience, ended).await,
             Err(_) => {
                 ended.await;
                 true
@@ -158,7 +169,7 @@ impl Engine {
         let refused = |error: Error| error.context(format!("cannot kill container: {reference}"));
         let signal = match signal.filter(|signal| !signal.is_empty()) {
             None => SIGKILL,
-            Some(signal) => parse_signal(signal).map_err(refused)?,
+            Some(signal) => parse_signal(signal).and_then(supported).map_err(refused)?,
         };
         let state = container.state();
         if !state.is_running() && state.phase != Phase::Restarting {
@@ -214,11 +225,12 @@ impl Engine {
         seconds: Option<i64>,
     ) -> Result<()> {
         let container = self.containers.find(reference)?;
-        let signal = wished(signal)?;
+        let signal = signal.map(str::to_owned);
         let engine = Arc::clone(self);
         let restarted = self.to_the_end(async move {
             let state = container.state();
             if state.is_running() || state.phase == Phase::Restarting {
+                let signal = wished(signal.as_deref())?;
                 container.change(|life| life.keep = true);
                 let stopped = engine.stop(&container, signal, seconds).await;
                 container.change(|life| life.keep = false);
@@ -305,6 +317,18 @@ impl Engine {
         self.save_state(container).await;
         self.tell_container(container, "unpause", &[]);
         Ok(())
+    }
+}
+
+/// A signal that this system has.
+fn supported(signal: i32) -> Result<i32> {
+    if is_supported(signal) {
+        Ok(signal)
+    } else {
+        Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("the linux daemon does not support signal {signal}"),
+        ))
     }
 }
 

@@ -392,6 +392,9 @@ impl Engine {
                 format!("exec command {id} is not running"),
             )
         })?;
+        if !exec.config.tty {
+            return Ok(());
+        }
         shim.resize(Some(&exec.id), rows, columns).await
     }
 }

@@ -43,6 +43,7 @@ pub use owner::owner;
 pub(crate) use paths::clean as clean_path;
 pub use process::{ExecWish, exec_process};
 pub use resources::limits;
+pub use signal::is_supported;
 pub use validate::{parse_signal, validate, validate_resources, validate_update};
 
 /// Version of the specification that is written. Spec: OCI runtime, config, specification version.

@@ -71,6 +71,11 @@ pub fn parse_signal(text: &str) -> Result<i32> {
         .ok_or_else(wrong)
 }
 
+/// Whether this system has a signal of that number.
+pub fn is_supported(signal: i32) -> bool {
+    NAMES.iter().any(|(_, number)| *number == signal) || (RTMIN..=RTMAX).contains(&signal)
+}
+
 fn real_time(name: &str) -> Option<i32> {
     let offset = |rest: &str, sign: char, most: i32| match rest {
         "" => Some(0),
@@ -104,6 +109,16 @@ mod tests {
             ("rtmax", 64),
         ] {
             assert_eq!(parse_signal(text).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_signals_of_linux_are_supported() {
+        for signal in [1, 9, 16, 31, 34, 64] {
+            assert!(is_supported(signal), "{signal}");
+        }
+        for signal in [-1, 0, 32, 33, 65, 99] {
+            assert!(!is_supported(signal), "{signal}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod commits;
 mod errors;
 mod files;
+mod filters;
 mod health;
 mod events;
 mod images;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Check> {
         errors::list(),
         health::list(),
         stats::list(),
+        filters::list(),
         top::list(),
         update::list(),
         websocket::list(),
