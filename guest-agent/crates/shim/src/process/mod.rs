@@ -59,12 +59,12 @@ pub(crate) const ROOT_FOLDER: &str = "rootfs";
 /// # Errors
 /// The engine or the system fails before there is a container.
 pub(crate) fn run(control: UnixStream, events: UnixStream) -> io::Result<()> {
-    rustix::thread::set_name(c"berth-shim")?;
     let launch: Launch = match protocol::read(&control) {
         // The engine went before it had a container for this shim.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
         read => read?,
     };
+    rustix::thread::set_name(c"berth-shim")?;
     let run_at_once = launch.run_at_once;
     match Shim::launch(launch) {
         Ok(mut shim) => {

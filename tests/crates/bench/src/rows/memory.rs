@@ -42,28 +42,32 @@ pub(super) fn used(pair: &Pair, _: &Options) -> anyhow::Result<Vec<Row>> {
 /// The shim's of a container that runs.
 pub(super) fn running(pair: &Pair, _: &Options) -> anyhow::Result<Vec<Row>> {
     let found = pair.each(|side| {
+        let (count_before, before) = shims(side)?;
         let containers = (0..RUNNING)
             .map(|_| start_staying(side))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let shims: Vec<_> = processes(side)?
-            .into_iter()
-            .filter(|process| process.name.contains("shim"))
-            .collect();
+        let (count, after) = shims(side)?;
         containers
             .iter()
             .try_for_each(|container| remove(side, container))?;
         anyhow::ensure!(
-            shims.len() == RUNNING as usize,
-            "{} shims of {RUNNING} containers",
-            shims.len()
+            count == count_before + RUNNING as usize,
+            "{count} shims, {count_before} before, of {RUNNING} containers"
         );
-        Ok(shims.iter().map(|shim| shim.pss_mb).sum::<f64>() / f64::from(RUNNING))
+        Ok((after - before) / f64::from(RUNNING))
     })?;
     let bars = Bars {
         ratio: Some(0.25),
         absolute: Some(1.2),
     };
     row("memory of a running container's shim", bars, found)
+}
+
+/// How many there are, and what they weigh together.
+fn shims(side: &Side) -> anyhow::Result<(usize, f64)> {
+    let all = processes(side)?;
+    let shims = all.iter().filter(|process| process.name.contains("shim"));
+    Ok((shims.clone().count(), shims.map(|shim| shim.pss_mb).sum()))
 }
 
 fn row(name: &str, bars: Bars, found: Both<f64>) -> anyhow::Result<Vec<Row>> {
