@@ -53,22 +53,12 @@ pub(super) struct Config {
     pub(super) experimental: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Limit {
     name: String,
     hard: i64,
     soft: i64,
-}
-
-impl Default for Limit {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            hard: 0,
-            soft: 0,
-        }
-    }
 }
 
 impl Default for Config {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use engine::{Engine, ports::registry::Credentials, time::rfc3339};
+use engine::{Engine, ports::registry::Credentials, system::reload::Reloadable, time::rfc3339};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -71,6 +71,27 @@ impl Login {
     }
 }
 
+/// Docker Hub, and who need not prove who they are: hosts by their names, networks by their addresses.
+fn registries(settings: &Reloadable) -> Value {
+    let mirrors = &settings.registry_mirrors;
+    let hub = json!({"Mirrors": mirrors, "Name": "docker.io", "Official": true, "Secure": true});
+    let mut hosts = serde_json::Map::from_iter([("docker.io".to_owned(), hub)]);
+    let mut networks = vec!["::1/128", "127.0.0.0/8"];
+    for registry in &settings.insecure_registries {
+        if registry.contains('/') {
+            networks.push(registry);
+            continue;
+        }
+        let host = json!({"Mirrors": [], "Name": registry, "Official": false, "Secure": false});
+        hosts.insert(registry.clone(), host);
+    }
+    json!({
+        "InsecureRegistryCIDRs": networks,
+        "IndexConfigs": hosts,
+        "Mirrors": if mirrors.is_empty() { Value::Null } else { json!(mirrors) },
+    })
+}
+
 /// `GET /info`.
 async fn info(engine: &Engine) -> Value {
     let (counts, settings, machine) = (engine.counts().await, engine.settings(), engine.machine());
@@ -122,11 +143,7 @@ async fn info(engine: &Engine) -> Value {
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": {
-            "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
-            "IndexConfigs": {"docker.io": {"Mirrors": [], "Name": "docker.io", "Official": true, "Secure": true}},
-            "Mirrors": if now.registry_mirrors.is_empty() { Value::Null } else { json!(now.registry_mirrors) },
-        },
+        "RegistryConfig": registries(&now),
         "NCPU": machine.cpus(),
         "MemTotal": machine.memory_bytes(),
         "GenericResources": null,

@@ -55,7 +55,7 @@ impl Engine {
                 or(&defaults.cgroupns_mode, "private"),
             ),
             ("default-runtime", "runc".to_owned()),
-            ("runtimes", "runc:runc".to_owned()),
+            ("runtimes", String::new()),
             ("name", self.host_name()),
         ]);
         *self
