@@ -48,6 +48,34 @@ pub(super) struct Found {
     pub(super) compressed: bool,
     /// Which file it is; none: a compressed one that somebody else made.
     pub(super) inode: Option<u64>,
+    /// Inode of the file that is open.
+    own: u64,
+}
+
+/// How a file that is held open is found again. Its own inode is nobody else's as long as it is held; that of a plain file whose compressed
+/// copy is held may have been given to another file meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    compressed: bool,
+    own: u64,
+}
+
+impl Found {
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            compressed: self.compressed,
+            own: self.own,
+        }
+    }
+}
+
+/// Whether a log's file is the one that is held, or its compressed copy.
+pub(super) fn is(path: &Path, index: u32, held: Identity) -> io::Result<bool> {
+    let found = open(path, index)?;
+    Ok(found.is_some_and(|found| {
+        found.identity() == held
+            || found.compressed && !held.compressed && found.inode == Some(held.own)
+    }))
 }
 
 /// Opens a log's file: 0 is the current one. None: it is not there.
@@ -58,11 +86,12 @@ pub(super) fn open(path: &Path, index: u32) -> io::Result<Option<Found>> {
         rotated(path, index)
     };
     if let Some(file) = open_if_there(&plain)? {
-        let inode = Some(file.metadata()?.ino());
+        let own = file.metadata()?.ino();
         return Ok(Some(Found {
             file,
             compressed: false,
-            inode,
+            inode: Some(own),
+            own,
         }));
     }
     if index == 0 {
@@ -73,6 +102,7 @@ pub(super) fn open(path: &Path, index: u32) -> io::Result<Option<Found>> {
     };
     Ok(Some(Found {
         inode: inode_in_header(&file),
+        own: file.metadata()?.ino(),
         file,
         compressed: true,
     }))

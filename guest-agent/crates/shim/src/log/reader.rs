@@ -22,7 +22,7 @@ use rustix::fs::inotify;
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
 use super::{
-    names,
+    names::{self, Identity},
     source::{Source, open_all},
 };
 use crate::sys;
@@ -171,21 +171,21 @@ impl Reader {
 
     /// The file that came after this one, when it was rotated away.
     async fn newer(&self, source: &Source) -> io::Result<Option<Source>> {
-        let (path, max_files, inode) = (self.path.clone(), self.max_files, source.inode());
-        blocking(move || newer(&path, max_files, inode)).await
+        let (path, max_files, identity) = (self.path.clone(), self.max_files, source.identity());
+        blocking(move || newer(&path, max_files, identity)).await
     }
 }
 
 /// The log's file that came after the one with this inode. None: there is none, or not yet.
-fn newer(path: &Path, max_files: u32, inode: Option<u64>) -> io::Result<Option<Source>> {
+fn newer(path: &Path, max_files: u32, identity: Identity) -> io::Result<Option<Source>> {
     for _ in 0..ATTEMPTS {
-        if inode.is_some() && names::inode(path, 0)? == inode {
+        if names::is(path, 0, identity)? {
             return Ok(None);
         }
         // Files only move on to higher numbers, so looking from the lowest does not miss one.
         let mut place = None;
         for index in 1..max_files {
-            if inode.is_some() && names::inode(path, index)? == inode {
+            if names::is(path, index, identity)? {
                 place = Some(index);
                 break;
             }
@@ -200,7 +200,7 @@ fn newer(path: &Path, max_files: u32, inode: Option<u64>) -> io::Result<Option<S
             return Ok(None);
         };
         let next = names::open(path, place - 1)?;
-        if names::inode(path, place)? == inode {
+        if names::is(path, place, identity)? {
             // None: between two renames.
             return Ok(next.map(Source::new));
         }

@@ -14,7 +14,7 @@ use log_drivers::entry;
 use super::{
     file,
     line::{self, MAX_ENCODED_BYTES},
-    names::{self, Found},
+    names::{self, Found, Identity},
 };
 
 /// One read of a file.
@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 100;
 /// A file of the log and how far it was read.
 #[derive(Debug)]
 pub(super) struct Source {
-    inode: Option<u64>,
+    identity: Identity,
     bytes: Bytes,
     /// The start of an entry whose end is not there yet.
     begun: Vec<u8>,
@@ -44,7 +44,7 @@ enum Bytes {
 impl Source {
     pub(super) fn new(found: Found) -> Self {
         Self {
-            inode: found.inode,
+            identity: found.identity(),
             bytes: if found.compressed {
                 Bytes::Compressed(Box::new(GzDecoder::new(BufReader::new(found.file))))
             } else {
@@ -57,8 +57,8 @@ impl Source {
     }
 
     /// Which file it is.
-    pub(super) fn inode(&self) -> Option<u64> {
-        self.inode
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// The next entries, perhaps none of them whole yet; `None`: there is no more now.
