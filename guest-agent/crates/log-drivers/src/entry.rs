@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(decode(&[0, 0, 0, 1, 8, 0, 0, 0, 2]), Found::Broken);
         for seed in 0..2000u32 {
             let body: Vec<u8> = (0..20u32)
-                .map(|i| (seed.wrapping_mul(2_654_435_761) >> (i % 24)) as u8)
+                .map(|i| (seed.wrapping_mul(2_654_435_761) >> (i % 24)).to_le_bytes()[0])
                 .collect();
             let mut bytes = 20u32.to_be_bytes().to_vec();
             bytes.extend_from_slice(&body);

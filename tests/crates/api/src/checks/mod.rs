@@ -2,10 +2,10 @@
 
 mod commits;
 mod errors;
+mod events;
 mod files;
 mod filters;
 mod health;
-mod events;
 mod images;
 mod isolation;
 mod lifecycle;
