@@ -72,6 +72,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
 fn trials(bed: Option<Arc<Bed>>) -> Vec<Trial> {
     checks::all()
         .into_iter()
+        .filter(checks::Check::is_for_outside)
         .map(|check| {
             let bed = bed.clone();
             let name = check.name.trim_start_matches("checks::checks::");

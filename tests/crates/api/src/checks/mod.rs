@@ -35,7 +35,22 @@ pub struct Check {
 /// Checks of what Docker does not promise and we do: not run on the reference.
 const OURS_ONLY: &[&str] = &["streams::a_client_that_never_reads_harms_nobody"];
 
+/// Checks that look at the engine's own files, serve something on its loopback, or need root beside the CLI: not run through a machine.
+const BESIDE_THE_ENGINE: &[&str] = &[
+    "::remote_logs::",
+    "::logs::json_file_is_rotated_compressed_and_read_back",
+    "::logs::json_file_carries_labels_variables_and_a_tag",
+    "::files::owners_are_kept_only_when_asked_for",
+];
+
 impl Check {
+    /// Whether it can be run by an ordinary user outside of the machine that the engine is in.
+    pub fn is_for_outside(&self) -> bool {
+        !BESIDE_THE_ENGINE
+            .iter()
+            .any(|name| self.name.contains(name))
+    }
+
     /// Whether an engine should pass it.
     pub fn is_for(&self, kind: harness::Kind) -> bool {
         kind == harness::Kind::Ours || !OURS_ONLY.iter().any(|name| self.name.ends_with(name))
