@@ -40,12 +40,14 @@ impl ThisMachine {
         let status = read("/proc/self/status".as_ref());
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let swap = swap_is_counted(&cgroup_root).then(|| "swap".to_owned());
         Self {
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             thermal_counters: (0..cpus).map(has_thermal_counters).collect(),
             controllers: controllers
                 .split_ascii_whitespace()
                 .map(str::to_owned)
+                .chain(swap)
                 .collect(),
             last_capability: last.trim().parse().unwrap_or(0),
             capabilities: effective
@@ -53,6 +55,19 @@ impl ThisMachine {
                 .unwrap_or(0),
         }
     }
+}
+
+/// Whether the kernel limits swap of a group: only a group below the root has the file that says so.
+fn swap_is_counted(root: &Path) -> bool {
+    let group = root.join(format!("berth-probe-{}", std::process::id()));
+    if std::fs::create_dir(&group).is_err() {
+        return false;
+    }
+    let counted = group.join("memory.swap.max").exists();
+    if let Err(error) = std::fs::remove_dir(&group) {
+        tracing::warn!(group = %group.display(), %error, "remove a cgroup");
+    }
+    counted
 }
 
 impl Machine for ThisMachine {
