@@ -11,6 +11,9 @@ use test_machine::{Berth, missing};
 /// A small disk, so that it can be filled.
 const SETTINGS: &str = "cpus = 2\nmemory_mib = 1024\ndisk_gib = 1\nbackend = \"qemu-tcg\"\n";
 
+/// A file of an image that does not fit a full disk.
+const LARGE_BYTES: usize = 8 << 20;
+
 #[test]
 fn limits_hold_and_what_is_full_or_forbidden_is_said() -> Result<()> {
     if let Some(reason) = missing() {
@@ -29,7 +32,10 @@ fn limits_hold_and_what_is_full_or_forbidden_is_said() -> Result<()> {
     more_processes_than_the_limit_are_refused(&docker)?;
     running_containers_are_measured_and_changed(&docker)?;
     a_folder_that_is_not_shared_is_refused_with_the_way_out(&docker)?;
-    a_full_disk_is_said_and_nothing_half_made_stays(&docker, &archive.to_string_lossy())?;
+    let large = berth.path().join("large.tar");
+    harness::busybox_with(&[("large", &vec![7; LARGE_BYTES])])?
+        .write_archive("large:latest", &large)?;
+    a_full_disk_is_said_and_nothing_half_made_stays(&docker, &large.to_string_lossy())?;
     Ok(())
 }
 
@@ -182,7 +188,7 @@ fn a_full_disk_is_said_and_nothing_half_made_stays(docker: &Docker, archive: &st
         output.code != 0 && output.stderr.contains("No space left on device"),
         "{output:?}"
     );
-    docker.ok(&["image", "rm", "busybox"])?;
+    let before = docker.ok(&["images"])?;
     let refused = docker.fails(&["load", "-i", archive])?;
     ensure!(
         refused
@@ -191,10 +197,10 @@ fn a_full_disk_is_said_and_nothing_half_made_stays(docker: &Docker, archive: &st
             .contains("no space left on device"),
         "{refused:?}"
     );
-    ensure!(docker.ok(&["images", "-q"])?.is_empty());
+    ensure!(docker.ok(&["images"])? == before);
     // What lists and inspects goes on, and so does the way out.
     docker.ok(&["volume", "rm", "big"])?;
     docker.ok(&["load", "-i", archive])?;
-    ensure!(docker.ok(&["run", "--rm", "busybox", "echo", "again"])? == "again");
+    ensure!(docker.ok(&["run", "--rm", "large", "echo", "again"])? == "again");
     Ok(())
 }

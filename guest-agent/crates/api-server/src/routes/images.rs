@@ -17,7 +17,10 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::{Answer, commit, empty, json, line, not_there, streaming};
-use crate::call::{Call, body_of};
+use crate::{
+    call::{Call, body_of},
+    rest::relay,
+};
 
 /// Steps of progress that wait for a slow client.
 const STEPS: usize = 256;
@@ -94,7 +97,10 @@ fn load(engine: &Arc<Engine>, call: Call) -> Answer {
     let (progress, steps) = mpsc::channel::<Progress>(STEPS);
     let reader = call.reader();
     let loading = async move {
-        let loaded = engine.load_images(Box::new(reader), progress).await;
+        let loaded = relay(reader, |archive| {
+            engine.load_images(Box::new(archive), progress)
+        })
+        .await;
         let lines = match loaded {
             Ok(images) => {
                 let each = images.into_iter().flat_map(|image| {
