@@ -60,6 +60,8 @@ impl Engine {
                     self.sweep(&container).await;
                     ended.push((container, exit));
                 }
+                // A start that the engine did not live to end may have left a group.
+                Ok(Recovered::Unknown) => self.sweep(&container).await,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(id = container.id.as_str(), %error, "find out what became of a container");

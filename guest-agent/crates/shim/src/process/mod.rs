@@ -68,7 +68,10 @@ pub(crate) fn run(control: UnixStream, events: UnixStream) -> io::Result<()> {
     let run_at_once = launch.run_at_once;
     match Shim::launch(launch) {
         Ok(mut shim) => {
-            protocol::write(&control, &Reply::Done)?;
+            // An engine that has gone meanwhile has left a container to its next one, who asks by the socket.
+            if let Err(error) = protocol::write(&control, &Reply::Done) {
+                tracing::warn!(%error, "tell the engine that the container is made");
+            }
             let control = shim.connect(control, Role::Control(Vec::new()))?;
             shim.connect(events, Role::Events)?;
             if run_at_once {

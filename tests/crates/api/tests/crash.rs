@@ -1,0 +1,220 @@
+//! Our engine killed at random moments under load: every acknowledged container is there, running ones ran on, exit codes are right, the log
+//! has no hole and no double line, and nothing is left over.
+//!
+//! Needs root, else skipped and said so. `BERTH_KILLS` is how often it is killed (100).
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use harness::{Docker, Engine, Kind};
+
+/// The longest the engine is left alone.
+const MOMENT_MS: u64 = 400;
+
+/// How long what is taken away behind may take.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Clients at work.
+const CLIENTS: u32 = 3;
+
+/// What of the world an engine may leave: shown as text, before and after.
+const LEFT: &str = r#"
+find /sys/fs/cgroup -mindepth 2 -type d | grep -E '[0-9a-f]{64}' | sed 's/[0-9a-f]\{64\}/ID/' | sort
+grep -c overlay /proc/self/mountinfo
+ls /run/berth/network/sandboxes | wc -l
+nft list map inet berth publish4 | grep -c ' : .* \. '
+ls "$1/root/containers" | wc -l
+for p in /proc/[0-9]*; do tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -o -e 'sleep 6[0-9]*' -e 'while true'; done | sort
+"#;
+
+#[derive(Default)]
+struct Work {
+    done: AtomicBool,
+    next: AtomicU32,
+    /// Acknowledged containers and the exit codes they were given; none: only created.
+    promised: Mutex<BTreeMap<String, Option<i32>>>,
+    broken_off: AtomicU32,
+}
+
+impl Work {
+    fn run(&self, docker: &Docker) {
+        while !self.done.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = self.one(docker, number) {
+                self.broken_off.fetch_add(1, Ordering::Relaxed);
+                let text = format!("{error:#}");
+                // Anything else than an engine that is away is a fault.
+                let away = [
+                    "EOF",
+                    "Is the docker daemon running",
+                    "connection re",
+                    "broken pipe",
+                    "going down",
+                    "No such container",
+                    "is not running",
+                    "marked for removal",
+                ];
+                if !away.iter().any(|word| text.contains(word)) {
+                    println!("broken off: {text}");
+                }
+            }
+        }
+    }
+
+    /// A container's life in its parts, each noted as soon as it is acknowledged.
+    fn one(&self, docker: &Docker, number: u32) -> Result<()> {
+        let name = format!("made-{number}");
+        let code = i32::try_from(number % 100)?;
+        let promise = |code| {
+            let mut promised = self.promised.lock().expect("no panic");
+            promised.insert(name.clone(), code);
+        };
+        let script = format!("usleep 30000; exit {code}");
+        docker.ok(&[
+            "create", "--name", &name, "-p", "80", "busybox", "sh", "-c", &script,
+        ])?;
+        promise(None);
+        docker.ok(&["start", &name])?;
+        promise(Some(code));
+        ensure!(docker.ok(&["exec", "worker", "echo", &name])? == name);
+        if number.is_multiple_of(3) {
+            // Not promised any more as soon as its end is wished for.
+            self.promised.lock().expect("no panic").remove(&name);
+            docker.ok(&["rm", "-f", &name])?;
+        }
+        docker.ok(&["run", "--rm", "busybox", "true"])?;
+        Ok(())
+    }
+}
+
+fn left(engine: &Engine) -> Result<String> {
+    let output = engine
+        .sandbox()
+        .command("sh")
+        .args(["-c", LEFT, "left"])
+        .arg(engine.sandbox().folder())
+        .output()
+        .context("look at what is left")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn kills() -> u32 {
+    let text = std::env::var("BERTH_KILLS").ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+#[test]
+fn an_engine_that_is_killed_loses_nothing_and_leaves_nothing() -> Result<()> {
+    if let Some(reason) = harness::native_lane_missing() {
+        println!("skipped: the native lane {reason}");
+        return Ok(());
+    }
+    if harness::tools::reference().is_none() {
+        println!("skipped: no docker CLI; `cargo xtask setup` unpacks it");
+        return Ok(());
+    }
+    let mut engine = Engine::start(Kind::Ours)?;
+    let docker = engine.docker()?;
+    let archive = engine.sandbox().folder().join("busybox.tar");
+    harness::busybox()?.write_archive("library/busybox:latest", &archive)?;
+    docker.ok(&["load", "-i", &archive.to_string_lossy()])?;
+    docker.ok(&["run", "--rm", "busybox", "true"])?;
+    let before = left(&engine)?;
+    docker.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "worker",
+        "busybox",
+        "sh",
+        "-c",
+        "n=0; while true; do n=$((n+1)); echo $n; usleep 5000; done",
+    ])?;
+    let begun = docker.ok(&[
+        "inspect",
+        "-f",
+        "{{.State.StartedAt}} {{.State.Pid}}",
+        "worker",
+    ])?;
+
+    let work = Work::default();
+    let killed: Result<()> = std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| work.run(&docker));
+        }
+        let killed = (0..kills()).try_for_each(|round| {
+            std::thread::sleep(Duration::from_millis(
+                RandomState::new().hash_one(0) % MOMENT_MS,
+            ));
+            engine.kill().with_context(|| format!("kill {round}"))?;
+            engine
+                .run()
+                .with_context(|| format!("start after kill {round}"))
+        });
+        work.done.store(true, Ordering::Relaxed);
+        killed
+    });
+    killed?;
+
+    let now = docker.ok(&[
+        "inspect",
+        "-f",
+        "{{.State.StartedAt}} {{.State.Pid}}",
+        "worker",
+    ])?;
+    ensure!(now == begun, "the worker did not go on: {begun}, {now}");
+    let promised = work.promised.lock().expect("no panic").clone();
+    for (name, code) in &promised {
+        match code {
+            None => docker.ok(&["inspect", name]).map(drop)?,
+            Some(code) => {
+                let ended = docker.ok(&["wait", name])?;
+                ensure!(
+                    ended == code.to_string(),
+                    "{name} ended with {ended}, not {code}"
+                );
+            }
+        }
+    }
+    docker.ok(&["stop", "-t", "0", "worker"])?;
+    let log = docker.ok(&["logs", "worker"])?;
+    let numbers: Vec<u64> = log.lines().map(str::parse).collect::<Result<_, _>>()?;
+    let wrong = (1..)
+        .zip(&numbers)
+        .find(|(expected, number)| expected != *number);
+    ensure!(
+        wrong.is_none() && numbers.len() > 100,
+        "the log is wrong at {wrong:?}"
+    );
+
+    // Everything is removed in order; then the world is as it was.
+    let all = docker.ok(&["ps", "-a", "-q"])?;
+    let mut remove = vec!["rm", "-f"];
+    remove.extend(all.lines());
+    docker.ok(&remove)?;
+    let end = Instant::now() + SETTLED_WITHIN;
+    let mut after = left(&engine)?;
+    // It is taken away behind, which nothing tells.
+    while after != before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
+        after = left(&engine)?;
+    }
+    ensure!(after == before, "left over: {after}\nbefore: {before}");
+    println!(
+        "{} kills: {} containers kept, {} lives broken off, {} lines logged",
+        kills(),
+        promised.len(),
+        work.broken_off.load(Ordering::Relaxed),
+        numbers.len()
+    );
+    Ok(())
+}
