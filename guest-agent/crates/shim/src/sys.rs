@@ -6,8 +6,6 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use tokio::io::unix::AsyncFd;
-
 /// Makes a copy of this process; gives 0 in the copy, else the copy's id.
 ///
 /// Only for a process with one thread: another thread's locks would stay locked in the copy.
@@ -72,10 +70,4 @@ pub(crate) fn signal(pid: u32, signal: i32) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Lets tokio wait for a descriptor.
-pub(crate) fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned by what is made here, so it stays open and the same as long as that lives.
-    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }

@@ -28,7 +28,10 @@ use image_store::ImageStore;
 use network::{Local, NativeHost};
 use observer::LocalObserver;
 use registry::RegistryClient;
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use shim::{client::LocalShims, log::reader::LocalLogs};
 use state_db::StateDb;
 use tokio::{
@@ -218,6 +221,8 @@ fn assemble(
         spawner: (program.clone(), vec!["spawner".into()]),
     })
     .context("start the spawner")?;
+    // After the spawner: containers keep the limits that the engine was started with.
+    raise_own_limit();
     let ports = Ports {
         store: Arc::new(StateDb::open(root)?),
         images: images.clone(),
@@ -254,6 +259,18 @@ fn assemble(
         experimental: config.experimental,
     };
     Ok(Engine::new(ports, settings))
+}
+
+/// Every client and follower is a descriptor of ours.
+fn raise_own_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the bound on open files stays low");
+    }
 }
 
 /// The engine's own id, made once.

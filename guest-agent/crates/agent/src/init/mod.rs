@@ -28,6 +28,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use agent_api::BootSettings;
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::sync::watch;
 
 use self::{
@@ -79,6 +80,7 @@ fn park() -> ! {
 
 fn live(log: Log) -> Result<std::convert::Infallible> {
     mounts::first()?;
+    limits()?;
     modules::load("vsock")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -105,6 +107,15 @@ fn live(log: Log) -> Result<std::convert::Infallible> {
         // The line stays open: its end tells the host that the machine is gone.
         std::future::pending().await
     })
+}
+
+/// Open files of everything that runs here: containers get what they get from containerd 2 under systemd.
+fn limits() -> Result<()> {
+    let files = Rlimit {
+        current: Some(1024),
+        maximum: Some(512 << 10),
+    };
+    setrlimit(Resource::Nofile, files).context("set the limit of open files")
 }
 
 async fn boot(machine: &Arc<Machine>, settings: &BootSettings, line: &mut BootLine) -> Result<()> {

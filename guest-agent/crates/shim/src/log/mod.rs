@@ -13,4 +13,5 @@ mod names;
 pub mod reader;
 mod remote;
 mod source;
+mod watches;
 pub mod writer;

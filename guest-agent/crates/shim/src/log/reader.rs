@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::Pin,
 };
@@ -18,14 +17,13 @@ use engine::ports::{
     world::Timestamp,
 };
 use errdefs::{Error, ErrorKind, Result};
-use rustix::fs::inotify;
-use tokio::{io::unix::AsyncFd, sync::mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     names::{self, Identity},
     source::{Source, open_all},
+    watches,
 };
-use crate::sys;
 
 /// How often names are looked at while they move.
 const ATTEMPTS: usize = 100;
@@ -89,7 +87,9 @@ impl Reader {
     async fn run(&mut self, mut ended: Ended) -> io::Result<()> {
         // Before the first read: no change after it is missed.
         let changes = if self.query.follow {
-            Some(watch(&self.path)?)
+            Some(watches::watch(
+                self.path.parent().unwrap_or(Path::new("/")),
+            )?)
         } else {
             None
         };
@@ -99,7 +99,7 @@ impl Reader {
         let Some(mut last) = self.read_all(sources).await? else {
             return Ok(());
         };
-        let Some(changes) = changes else {
+        let Some(mut changes) = changes else {
             return Ok(());
         };
         let mut over = false;
@@ -120,7 +120,7 @@ impl Reader {
             tokio::select! {
                 () = &mut ended => over = true,
                 () = self.sender.closed() => return Ok(()),
-                changed = drain(&changes) => changed?,
+                () = changes.changed() => {}
             }
         }
     }
@@ -210,36 +210,13 @@ fn newer(path: &Path, max_files: u32, identity: Identity) -> io::Result<Option<S
     ))
 }
 
-fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
-    let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let flags = inotify::WatchFlags::MODIFY
-        | inotify::WatchFlags::CREATE
-        | inotify::WatchFlags::MOVED_TO
-        | inotify::WatchFlags::MOVED_FROM;
-    inotify::add_watch(&changes, folder, flags)?;
-    sys::register(changes)
-}
-
-/// Waits for changes, and takes all that are told.
-async fn drain(changes: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    let mut ready = changes.readable().await?;
-    let mut buffer = [0; 4096];
-    loop {
-        match rustix::io::read(changes.get_ref(), &mut buffer) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => {
-                ready.clear_ready();
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
+/// Reads at a time: each takes a thread and a block, and hundreds of followers are woken by one line.
+static READS: Semaphore = Semaphore::const_new(8);
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
+    let _turn = READS.acquire().await.map_err(io::Error::other)?;
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(io::Error::other)?
 }

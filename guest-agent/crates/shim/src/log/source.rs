@@ -87,7 +87,10 @@ impl Source {
             return Ok(None);
         }
         self.begun.extend_from_slice(&block[..read]);
+        drop(block);
         let mut entries = self.take_entries(format);
+        // Followers are many and wait most of the time.
+        self.begun.shrink_to_fit();
         let skipped = usize::try_from(self.skip)
             .unwrap_or(usize::MAX)
             .min(entries.len());
