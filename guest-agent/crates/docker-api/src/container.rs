@@ -96,16 +96,37 @@ pub struct HealthConfig {
 }
 
 /// Body of POST /containers/create.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ContainerCreateRequest {
     /// The portable part, on the top level of the body.
-    #[serde(flatten)]
     pub config: ContainerConfig,
     /// The part that belongs to this host.
     pub host_config: HostConfig,
     /// Networks to join.
     pub networking_config: NetworkingConfig,
+}
+
+impl<'de> Deserialize<'de> for ContainerCreateRequest {
+    /// Both are read from the same object: names of a flattened field would have to come as they are written here.
+    fn deserialize<D: serde::Deserializer<'de>>(body: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Rest {
+            host_config: HostConfig,
+            networking_config: NetworkingConfig,
+        }
+        let body = serde_json::Value::deserialize(body)?;
+        let config = crate::json::from_value(body.clone()).map_err(serde::de::Error::custom)?;
+        let Rest {
+            host_config,
+            networking_config,
+        } = crate::json::from_value(body).map_err(serde::de::Error::custom)?;
+        Ok(Self {
+            config,
+            host_config,
+            networking_config,
+        })
+    }
 }
 
 /// Answer of POST /containers/create.
