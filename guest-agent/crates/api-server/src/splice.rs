@@ -9,7 +9,8 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{ext::ReasonPhrase, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::io::{
-    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split,
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+    copy_buf, split,
 };
 
 use crate::{frames, keys::Watch, version::ApiVersion};
@@ -35,6 +36,28 @@ pub(crate) fn content_type(version: ApiVersion, tty: bool) -> &'static str {
     }
 }
 
+/// How the engine's output reaches the client. An exec's start decides that, whatever its process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// As it comes: a terminal's bytes, or frames.
+    AsItComes,
+    /// A terminal's bytes in frames of standard output.
+    Framed,
+    /// Frames without their headers.
+    Bare,
+}
+
+impl Output {
+    /// Whether the client gets no frames; `tty`: what the engine's output is.
+    pub(crate) fn is_bare(self, tty: bool) -> bool {
+        match self {
+            Self::AsItComes => tty,
+            Self::Framed => false,
+            Self::Bare => true,
+        }
+    }
+}
+
 /// Whether the client asks to take its connection over.
 pub(crate) fn wants_upgrade<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(header::UPGRADE)
@@ -47,10 +70,11 @@ pub(crate) fn take_over(
     content_type: &'static str,
     attachment: Attachment,
     keys: Option<Vec<u8>>,
+    output: Output,
 ) -> Response<Body> {
     tokio::spawn(async move {
         let ended = match upgrade.await {
-            Ok(client) => serve(TokioIo::new(client), attachment, keys).await,
+            Ok(client) => serve(TokioIo::new(client), attachment, keys, output).await,
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = ended {
@@ -70,18 +94,24 @@ pub(crate) fn take_over(
     response
 }
 
-async fn serve<C>(mut client: C, attachment: Attachment, keys: Option<Vec<u8>>) -> io::Result<()>
+async fn serve<C>(
+    mut client: C,
+    attachment: Attachment,
+    keys: Option<Vec<u8>>,
+    output: Output,
+) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     match attachment.stream.await {
         Ok(Some(engine)) => {
             let watch = keys.map(Watch::new);
-            splice(client, engine, watch, attachment.known).await
+            splice(client, engine, watch, output, attachment.known).await
         }
         Ok(None) => client.shutdown().await,
         Err(error) => {
-            client.write_all(&told(&error, attachment.tty)).await?;
+            let bare = output.is_bare(attachment.tty);
+            client.write_all(&told(&error, bare)).await?;
             client.shutdown().await
         }
     }
@@ -107,6 +137,7 @@ pub(crate) async fn splice<C>(
     client: C,
     engine: ByteStream,
     watch: Option<Watch>,
+    output: Output,
     known: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
@@ -118,7 +149,11 @@ where
     let ended = {
         let output = pin!(async {
             let mut from_engine = BufReader::with_capacity(BUFFER_BYTES, from_engine);
-            copy_buf(&mut from_engine, &mut to_client).await?;
+            match output {
+                Output::AsItComes => drop(copy_buf(&mut from_engine, &mut to_client).await?),
+                Output::Framed => copy_framed(&mut from_engine, &mut to_client).await?,
+                Output::Bare => copy_bare(&mut from_engine, &mut to_client).await?,
+            }
             known.await;
             to_client.shutdown().await
         });
@@ -149,6 +184,36 @@ where
     // A connection that is closed with input unread is reset, and the client would lose the end of its output.
     let _ = tokio::time::timeout(LEAVES_WITHIN, drain(&mut from_client)).await;
     ended
+}
+
+async fn copy_framed(
+    from: &mut (impl AsyncBufRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    loop {
+        let bytes = from.fill_buf().await?;
+        let count = bytes.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let header = frames::encode_header(frames::Stream::Stdout, count)
+            .ok_or(io::ErrorKind::InvalidData)?;
+        to.write_all(&[&header, bytes].concat()).await?;
+        from.consume(count);
+    }
+}
+
+async fn copy_bare(
+    from: &mut (impl AsyncBufRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    while !from.fill_buf().await?.is_empty() {
+        let mut header = [0; frames::HEADER_BYTES];
+        from.read_exact(&mut header).await?;
+        let (_, length) = frames::decode_header(header).ok_or(io::ErrorKind::InvalidData)?;
+        copy_buf(&mut from.take(length.into()), to).await?;
+    }
+    Ok(())
 }
 
 /// Takes what still comes, until the client leaves.
@@ -197,6 +262,7 @@ mod tests {
             server_side,
             engine_side,
             None,
+            Output::AsItComes,
             std::future::ready(()),
         ));
         client.write_all(b"in").await.unwrap();
@@ -216,6 +282,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn output_is_framed_or_bared_as_the_client_wants_it() {
+        let (mut framed, mut bare) = (Vec::new(), Vec::new());
+        copy_framed(&mut &b"hi"[..], &mut framed).await.unwrap();
+        assert_eq!(framed, [&[1, 0, 0, 0, 0, 0, 0, 2][..], b"hi"].concat());
+        let frames = [&framed[..], &[2, 0, 0, 0, 0, 0, 0, 1], b"!"].concat();
+        copy_bare(&mut &frames[..], &mut bare).await.unwrap();
+        assert_eq!(bare, b"hi!");
+        assert!(copy_bare(&mut &frames[..12], &mut bare).await.is_ok());
+        assert!(copy_bare(&mut &frames[..5], &mut bare).await.is_err());
+    }
+
+    #[tokio::test]
     async fn the_end_of_output_ends_a_client_that_keeps_its_input_open() {
         let (mut client, server_side) = tokio::io::duplex(16);
         let (engine_side, process) = tokio::io::duplex(16);
@@ -224,6 +302,7 @@ mod tests {
             server_side,
             Box::new(engine_side),
             None,
+            Output::AsItComes,
             std::future::ready(()),
         )
         .await
@@ -251,6 +330,7 @@ mod tests {
                 content_type(crate::version::MAX, false),
                 attachment,
                 None,
+                Output::AsItComes,
             );
             async move { Ok::<_, std::convert::Infallible>(response) }
         });

@@ -142,7 +142,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
         ),
         "container_stats" => stats::stats(engine, &call).await,
         "container_attach_websocket" => websocket::attach(engine, call).await,
-        "container_attach" => streams::attach(engine, call),
+        "container_attach" => streams::attach(engine, call).await,
         "container_logs" => streams::logs(engine, call).await,
         "container_resize" => {
             let (rows, columns) = streams::size(&call)?;

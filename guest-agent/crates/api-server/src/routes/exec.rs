@@ -7,7 +7,7 @@ use engine::Engine;
 use http::StatusCode;
 
 use super::{Answer, empty, json, not_there, streams};
-use crate::{call::Call, keys};
+use crate::{call::Call, keys, splice::Output};
 
 pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
     match call.operation {
@@ -23,7 +23,12 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             let keys = watched
                 .then(|| keys::parse(&shown.detach_keys))
                 .transpose()?;
-            streams::hand_over(call, attachment, keys)
+            let output = match (attachment.tty, start.tty) {
+                (true, false) => Output::Framed,
+                (false, true) => Output::Bare,
+                _ => Output::AsItComes,
+            };
+            streams::hand_over(call, attachment, keys, output)
         }
         "exec_resize" => {
             let (rows, columns) = streams::size(&call)?;

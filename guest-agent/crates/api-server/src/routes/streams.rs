@@ -7,6 +7,7 @@ use engine::{
     Engine,
     containers::{AttachOptions, Attachment, prune::moment},
     ports::{
+        BoxStream, ByteStream,
         containers::{AttachRequest, LogEntry, LogQuery},
         world::Timestamp,
     },
@@ -20,30 +21,99 @@ use tokio::io::AsyncWriteExt;
 use super::{Answer, streaming};
 use crate::{
     call::{Call, body_of},
-    frames, keys, splice,
+    frames, keys,
+    splice::{self, Output},
 };
 
 /// Zeros that Go's nine-digit time has and its shorter form leaves out.
 const TIME_BYTES: usize = "2006-01-02T15:04:05.000000000Z".len();
 
 /// `POST /containers/{id}/attach`.
-pub(super) fn attach(engine: &Arc<Engine>, call: Call) -> Answer {
+pub(super) async fn attach(engine: &Arc<Engine>, call: Call) -> Answer {
     let streams = AttachRequest {
         stdin: call.query.flag("stdin"),
         stdout: call.query.flag("stdout"),
         stderr: call.query.flag("stderr"),
     };
     let keys = keys::parse(call.query.get("detachKeys").unwrap_or_default())?;
-    let attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
+    let live = call.query.flag("stream");
+    let mut attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
+    let before = if call.query.flag("logs") && (streams.stdout || streams.stderr) {
+        let query = LogQuery {
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+            ..LogQuery::default()
+        };
+        Some(engine.container_logs(&call.name, query).await?.1)
+    } else {
+        None
+    };
+    if before.is_some() || !live {
+        attachment = after_the_log(attachment, before, live);
+    }
     let keys = (attachment.tty && streams.stdin).then_some(keys);
-    hand_over(call, attachment, keys)
+    hand_over(call, attachment, keys, Output::AsItComes)
+}
+
+/// What was said before, then what is said now, if it is wanted.
+fn after_the_log(
+    attachment: Attachment,
+    before: Option<BoxStream<Result<LogEntry>>>,
+    live: bool,
+) -> Attachment {
+    let Attachment { tty, stream, known } = attachment;
+    let shown = Shown {
+        timestamps: false,
+        details: false,
+        tty,
+    };
+    let stream = async move {
+        let now = if live { stream.await? } else { None };
+        let (near, mut far) = tokio::io::duplex(splice::BUFFER_BYTES);
+        tokio::spawn(async move {
+            let mut before = before;
+            while let Some(Some(Ok(entry))) = match &mut before {
+                Some(entries) => Some(entries.next().await),
+                None => None,
+            } {
+                let mut bytes = Vec::new();
+                write_entry(&entry, shown, &mut bytes);
+                far.write_all(&bytes).await?;
+            }
+            match now {
+                Some(mut engine) => {
+                    tokio::io::copy_bidirectional(&mut far, &mut engine).await?;
+                    Ok(())
+                }
+                None => far.shutdown().await,
+            }
+        });
+        Ok(Some(Box::new(near) as ByteStream))
+    };
+    Attachment {
+        tty,
+        stream: Box::pin(stream),
+        known,
+    }
 }
 
 /// Gives the client the stream: its whole connection when it asked for that, else a body without end.
-pub(super) fn hand_over(mut call: Call, attachment: Attachment, keys: Option<Vec<u8>>) -> Answer {
+pub(super) fn hand_over(
+    mut call: Call,
+    attachment: Attachment,
+    keys: Option<Vec<u8>>,
+    output: Output,
+) -> Answer {
     if let Some(upgrade) = call.upgrade.take() {
-        let content_type = splice::content_type(call.version, attachment.tty);
-        return Ok(splice::take_over(upgrade, content_type, attachment, keys));
+        let bare = output.is_bare(attachment.tty);
+        let content_type = splice::content_type(call.version, bare);
+        return Ok(splice::take_over(
+            upgrade,
+            content_type,
+            attachment,
+            keys,
+            output,
+        ));
     }
     // A client without upgrade sends its input as the request's body.
     let (ours, theirs) = tokio::io::duplex(splice::BUFFER_BYTES);
@@ -53,10 +123,13 @@ pub(super) fn hand_over(mut call: Call, attachment: Attachment, keys: Option<Vec
         let mut ours = ours;
         let ended = match stream.await {
             Ok(Some(stream)) => {
-                splice::splice(tokio::io::join(input, ours), stream, None, known).await
+                splice::splice(tokio::io::join(input, ours), stream, None, output, known).await
             }
             Ok(None) => ours.shutdown().await,
-            Err(error) => ours.write_all(&splice::told(&error, tty)).await,
+            Err(error) => {
+                ours.write_all(&splice::told(&error, output.is_bare(tty)))
+                    .await
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "an attached client left");
