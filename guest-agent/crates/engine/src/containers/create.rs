@@ -67,7 +67,7 @@ impl Engine {
         let defaults = &self.settings.defaults;
         defaults.at_create(&mut host_config);
         logging::merge_and_check(&mut host_config.log_config, &defaults.log_config)?;
-        let warnings = spec::validate(&mut config, &mut host_config, &*self.ports.machine)?;
+        let mut warnings = spec::validate(&mut config, &mut host_config, &*self.ports.machine)?;
         let _images = self.images_in_use.read().await;
         let image = match config.image.as_str() {
             "" => None,
@@ -90,10 +90,16 @@ impl Engine {
         let inherited =
             self.inherited_mounts(host_config.volumes_from.as_deref().unwrap_or_default())?;
         let mounts = spec::mount_points(&config, &host_config, inherited)?;
-        let networks = networks_of(
+        let mut networks = networks_of(
             &host_config.network_mode,
             networking_config.endpoints_config.unwrap_or_default(),
         );
+        let address = std::mem::take(&mut config.mac_address);
+        warnings.extend(own_mac_address(
+            &mut networks,
+            &host_config.network_mode,
+            address,
+        )?);
         let record = ContainerRecord {
             name: self.take_name(name, &id)?,
             created: self.ports.world.now(),
@@ -220,6 +226,31 @@ impl Engine {
         let unmounted = self.ports.volumes.unmount(&mount.name).await;
         copied.and(unmounted)
     }
+}
+
+/// The address that old clients give the whole container goes to its main network.
+fn own_mac_address(
+    networks: &mut std::collections::BTreeMap<String, EndpointSettings>,
+    mode: &str,
+    address: String,
+) -> Result<Option<String>> {
+    if address.is_empty() {
+        return Ok(None);
+    }
+    if let Some(main) = networks
+        .get_mut(mode)
+        .filter(|_| !matches!(mode, "host" | "none"))
+    {
+        if main.mac_address.is_empty() {
+            main.mac_address = address;
+        } else if main.mac_address != address {
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty",
+            ));
+        }
+    }
+    Ok(Some("The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.".to_owned()))
 }
 
 /// The networks a container joins: the mode's, with what was asked there under either of its names, and the others.
