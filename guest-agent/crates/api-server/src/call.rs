@@ -8,7 +8,7 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 
-use crate::{json, query::Query, version::ApiVersion};
+use crate::{head::Head, json, query::Query, version::ApiVersion};
 
 /// Largest JSON body.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -31,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) body: Incoming,
     /// The client wants its connection for itself.
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// Whether the client has taken its answer's head.
+    pub(crate) head: Head,
 }
 
 impl Call {

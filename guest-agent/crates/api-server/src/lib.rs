@@ -11,6 +11,7 @@
 mod call;
 pub mod error;
 pub mod frames;
+mod head;
 pub mod json;
 mod keys;
 pub mod query;
@@ -19,6 +20,7 @@ pub mod route;
 mod routes;
 mod server;
 mod splice;
+mod sys;
 pub mod version;
 mod websocket;
 

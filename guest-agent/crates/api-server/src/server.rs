@@ -1,6 +1,14 @@
 //! Connections: accepted, bounded, and ended on shutdown.
 
-use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::body::Body;
 use errdefs::{Error, ErrorKind};
@@ -16,7 +24,7 @@ use tokio::{
 
 use percent_encoding::percent_decode_str;
 
-use crate::{Api, call::Call, error, query::Query, route, routes, splice, version};
+use crate::{Api, call::Call, error, head::Head, query::Query, route, routes, splice, version};
 
 /// Connections that are open at a time; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -34,12 +42,22 @@ const FINISHES_WITHIN: Duration = Duration::from_secs(5);
 pub trait Accept: Send {
     /// A connection.
     type Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// A second descriptor of a unix socket, to see how much the client has taken; none for others.
+    fn descriptor(connection: &Self::Connection) -> Option<OwnedFd> {
+        let _ = connection;
+        None
+    }
     /// The next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
 impl Accept for UnixListener {
     type Connection = tokio::net::UnixStream;
+
+    fn descriptor(connection: &Self::Connection) -> Option<OwnedFd> {
+        connection.as_fd().try_clone_to_owned().ok()
+    }
+
     async fn accept(&self) -> io::Result<Self::Connection> {
         UnixListener::accept(self)
             .await
@@ -48,9 +66,9 @@ impl Accept for UnixListener {
 }
 
 /// Serves the API until `shutdown` ends; then requests that are under way may finish, and it returns when all have.
-pub async fn serve(
+pub async fn serve<A: Accept>(
     api: Arc<Api>,
-    listener: impl Accept,
+    listener: A,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -64,8 +82,9 @@ pub async fn serve(
         match select(next, &mut shutdown).await {
             Either::Left(((Ok(slot), Ok(connection)), _)) => {
                 let (api, stopped) = (Arc::clone(&api), stopped.clone());
+                let head = Head::of(A::descriptor(&connection));
                 tokio::spawn(async move {
-                    serve_connection(api, connection, stopped).await;
+                    serve_connection(api, connection, head, stopped).await;
                     drop(slot);
                 });
             }
@@ -83,13 +102,17 @@ pub async fn serve(
     stop.closed().await;
 }
 
-async fn serve_connection<C>(api: Arc<Api>, connection: C, mut stopped: watch::Receiver<()>)
-where
+async fn serve_connection<C>(
+    api: Arc<Api>,
+    connection: C,
+    head: Head,
+    mut stopped: watch::Receiver<()>,
+) where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(|request| {
-        let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(answer(&api, request).await) }
+        let (api, head) = (Arc::clone(&api), head.clone());
+        async move { Ok::<_, Infallible>(answer(&api, head, request).await) }
     });
     let connection = http1::Builder::new()
         .half_close(true)
@@ -115,13 +138,13 @@ where
     }
 }
 
-async fn answer(api: &Api, request: Request<Incoming>) -> Response<Body> {
-    let mut response = dispatch(api, request).await;
+async fn answer(api: &Api, head: Head, request: Request<Incoming>) -> Response<Body> {
+    let mut response = dispatch(api, head, request).await;
     add_common_headers(response.headers_mut());
     response
 }
 
-async fn dispatch(api: &Api, mut request: Request<Incoming>) -> Response<Body> {
+async fn dispatch(api: &Api, taken: Head, mut request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let (asked, path) = version::split_prefix(&path);
     let Some(found) = route::find(request.method().as_str(), path) else {
@@ -150,6 +173,7 @@ async fn dispatch(api: &Api, mut request: Request<Incoming>) -> Response<Body> {
         headers: head.headers,
         body,
         upgrade,
+        head: taken,
     };
     routes::answer(api, call).await
 }

@@ -13,7 +13,7 @@ use tokio::io::{
     copy_buf, split,
 };
 
-use crate::{frames, keys::Watch, version::ApiVersion};
+use crate::{frames, head::Head, keys::Watch, version::ApiVersion};
 
 /// Per direction; large enough that a fast stream is not bound by system calls, and all that a client that never reads can hold.
 pub(crate) const BUFFER_BYTES: usize = 64 << 10;
@@ -71,10 +71,11 @@ pub(crate) fn take_over(
     attachment: Attachment,
     keys: Option<Vec<u8>>,
     output: Output,
+    head: Head,
 ) -> Response<Body> {
     tokio::spawn(async move {
         let ended = match upgrade.await {
-            Ok(client) => serve(TokioIo::new(client), attachment, keys, output).await,
+            Ok(client) => serve(TokioIo::new(client), attachment, keys, output, head).await,
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = ended {
@@ -99,6 +100,7 @@ async fn serve<C>(
     attachment: Attachment,
     keys: Option<Vec<u8>>,
     output: Output,
+    head: Head,
 ) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -106,11 +108,12 @@ where
     match attachment.stream.await {
         Ok(Some(engine)) => {
             let watch = keys.map(Watch::new);
-            splice(client, engine, watch, output, attachment.known).await
+            splice(client, engine, watch, (output, head), attachment.known).await
         }
         Ok(None) => client.shutdown().await,
         Err(error) => {
             let bare = output.is_bare(attachment.tty);
+            head.taken().await;
             client.write_all(&told(&error, bare)).await?;
             client.shutdown().await
         }
@@ -137,7 +140,7 @@ pub(crate) async fn splice<C>(
     client: C,
     engine: ByteStream,
     watch: Option<Watch>,
-    output: Output,
+    (output, head): (Output, Head),
     known: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
@@ -149,6 +152,8 @@ where
     let ended = {
         let output = pin!(async {
             let mut from_engine = BufReader::with_capacity(BUFFER_BYTES, from_engine);
+            from_engine.fill_buf().await?;
+            head.taken().await;
             match output {
                 Output::AsItComes => drop(copy_buf(&mut from_engine, &mut to_client).await?),
                 Output::Framed => copy_framed(&mut from_engine, &mut to_client).await?,
@@ -262,7 +267,7 @@ mod tests {
             server_side,
             engine_side,
             None,
-            Output::AsItComes,
+            (Output::AsItComes, Head::default()),
             std::future::ready(()),
         ));
         client.write_all(b"in").await.unwrap();
@@ -302,7 +307,7 @@ mod tests {
             server_side,
             Box::new(engine_side),
             None,
-            Output::AsItComes,
+            (Output::AsItComes, Head::default()),
             std::future::ready(()),
         )
         .await
@@ -331,6 +336,7 @@ mod tests {
                 attachment,
                 None,
                 Output::AsItComes,
+                Head::default(),
             );
             async move { Ok::<_, std::convert::Infallible>(response) }
         });

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    os::unix::fs::PermissionsExt,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
     path::Path,
     pin::Pin,
     sync::Arc,
@@ -210,6 +213,13 @@ fn unix(path: &str) -> Result<UnixListener> {
 
 impl Accept for Listener {
     type Connection = Connection;
+
+    fn descriptor(connection: &Connection) -> Option<OwnedFd> {
+        match connection {
+            Connection::Unix(stream) => stream.as_fd().try_clone_to_owned().ok(),
+            _ => None,
+        }
+    }
 
     async fn accept(&self) -> io::Result<Connection> {
         match self {

@@ -21,7 +21,9 @@ use tokio::io::AsyncWriteExt;
 use super::{Answer, streaming};
 use crate::{
     call::{Call, body_of},
-    frames, keys,
+    frames,
+    head::Head,
+    keys,
     splice::{self, Output},
 };
 
@@ -113,6 +115,7 @@ pub(super) fn hand_over(
             attachment,
             keys,
             output,
+            call.head,
         ));
     }
     // A client without upgrade sends its input as the request's body.
@@ -123,7 +126,14 @@ pub(super) fn hand_over(
         let mut ours = ours;
         let ended = match stream.await {
             Ok(Some(stream)) => {
-                splice::splice(tokio::io::join(input, ours), stream, None, output, known).await
+                splice::splice(
+                    tokio::io::join(input, ours),
+                    stream,
+                    None,
+                    (output, Head::default()),
+                    known,
+                )
+                .await
             }
             Ok(None) => ours.shutdown().await,
             Err(error) => {
