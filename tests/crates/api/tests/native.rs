@@ -5,12 +5,21 @@
 
 use std::{process::ExitCode, sync::Arc};
 
+use anyhow::{Context, ensure};
 use checks::{Bed, Network};
 use harness::{Engine, Kind, Login, Registry};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// Bytes through a stream: enough for every buffer on the way to fill many times.
-const STREAM_BYTES: usize = 64 << 20;
+/// What our engine may have had at the most when all is done, streams of a gigabyte among it.
+const MOST_KIB: u64 = 256 << 10;
+
+/// Bytes through a stream: for the reference enough for every buffer on the way to fill many times, for ours more than it may keep.
+fn stream_bytes(kind: Kind) -> usize {
+    match kind {
+        Kind::Reference => 64 << 20,
+        Kind::Ours => 1 << 30,
+    }
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -55,13 +64,29 @@ fn run(arguments: &Arguments, kind: Kind, name: &str) -> anyhow::Result<bool> {
         Registry::start(Some(sandbox), Login::Basic)?,
         sandbox.folder(),
         Network::Of(sandbox.pid()),
-        STREAM_BYTES,
+        stream_bytes(kind),
     )?;
     let conclusion = libtest_mimic::run(arguments, trials(kind, name, Some(Arc::new(bed))));
     if conclusion.has_failed() {
         println!("--- log of the engine\n{}", engine.log_tail());
     }
+    if kind == Kind::Ours {
+        let most = most_memory(engine.pid()?)?;
+        println!("the engine had {most} KiB at the most");
+        ensure!(
+            most < MOST_KIB,
+            "the engine had {most} KiB: more than {MOST_KIB}"
+        );
+    }
     Ok(!conclusion.has_failed())
+}
+
+/// The largest resident set a process has had, in KiB. Linux: Documentation/filesystems/proc.rst.
+fn most_memory(pid: u32) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"));
+    let value = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(value.context("no VmHWM")?.parse()?)
 }
 
 fn trials(kind: Kind, engine: &str, bed: Option<Arc<Bed>>) -> Vec<Trial> {
