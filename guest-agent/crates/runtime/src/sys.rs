@@ -225,8 +225,9 @@ pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
         rlim_cur: soft,
         rlim_max: hard,
     };
-    // SAFETY: the limit lives until the call returns; a bad resource is an error.
-    check(unsafe { libc::setrlimit64(resource, &raw const limit) })
+    let none: *mut libc::rlimit64 = std::ptr::null_mut();
+    // SAFETY: the limit lives until the call returns; a bad resource is an error. Each libc has another type for the resource.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) })
 }
 
 /// Closes every descriptor but the standard streams and these.

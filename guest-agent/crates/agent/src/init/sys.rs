@@ -121,7 +121,8 @@ fn interface_request(name: &str) -> io::Result<libc::ifreq> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        // Signed or not, as the architecture has it.
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     Ok(request)
 }
