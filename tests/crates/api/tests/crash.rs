@@ -2,7 +2,7 @@
 //! has no hole and no double line, and nothing is left over.
 //!
 //! Needs root, else skipped and said so. `BERTH_KILLS` is how often it is killed (100).
-#![allow(clippy::print_stdout, reason = "a skipped test says so")]
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{Docker, Engine, Kind};
+use harness::{Docker, Engine};
 
 /// The longest the engine is left alone.
 const MOMENT_MS: u64 = 400;
@@ -114,19 +114,9 @@ fn kills() -> u32 {
 
 #[test]
 fn an_engine_that_is_killed_loses_nothing_and_leaves_nothing() -> Result<()> {
-    if let Some(reason) = harness::native_lane_missing() {
-        println!("skipped: the native lane {reason}");
+    let Some((mut engine, docker)) = Engine::ours_or_skipped()? else {
         return Ok(());
-    }
-    if harness::tools::reference().is_none() {
-        println!("skipped: no docker CLI; `cargo xtask setup` unpacks it");
-        return Ok(());
-    }
-    let mut engine = Engine::start(Kind::Ours)?;
-    let docker = engine.docker()?;
-    let archive = engine.sandbox().folder().join("busybox.tar");
-    harness::busybox()?.write_archive("library/busybox:latest", &archive)?;
-    docker.ok(&["load", "-i", &archive.to_string_lossy()])?;
+    };
     docker.ok(&["run", "--rm", "busybox", "true"])?;
     let before = left(&engine)?;
     docker.ok(&[

@@ -1,7 +1,7 @@
 //! Many clients at once, and bad ones: bounded memory, and nobody is harmed by his neighbour.
 //!
 //! Needs root, else skipped and said so.
-#![allow(clippy::print_stdout, reason = "a skipped test says so")]
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
 use std::{
     io::{Read, Write},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{Engine, Kind};
+use harness::Engine;
 
 /// Clients that ask at once.
 const CLIENTS: usize = 1000;
@@ -58,26 +58,16 @@ fn memory(pid: u32) -> Result<u64> {
 
 #[test]
 fn a_crowd_is_served_within_bounds() -> Result<()> {
-    if let Some(reason) = harness::native_lane_missing() {
-        println!("skipped: the native lane {reason}");
-        return Ok(());
-    }
-    if harness::tools::reference().is_none() {
-        println!("skipped: no docker CLI; `cargo xtask setup` unpacks it");
-        return Ok(());
-    }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit {
         current: limit.maximum,
         ..limit
     };
     // Ours alone: the engine has to raise its own.
-    let engine = Engine::start(Kind::Ours)?;
+    let Some((engine, docker)) = Engine::ours_or_skipped()? else {
+        return Ok(());
+    };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised)?;
-    let docker = engine.docker()?;
-    let archive = engine.sandbox().folder().join("busybox.tar");
-    harness::busybox()?.write_archive("library/busybox:latest", &archive)?;
-    docker.ok(&["load", "-i", &archive.to_string_lossy()])?;
     let script =
         format!("read -r go; i=0; while [ $i -lt {LINES} ]; do echo line $i; i=$((i+1)); done");
     docker.ok(&[

@@ -1,24 +1,14 @@
 //! Our engine is killed and comes back: what watched containers goes on. Needs root, else skipped and said so.
-#![allow(clippy::print_stdout, reason = "a skipped test says so")]
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
 use anyhow::ensure;
-use harness::{Engine, Kind};
+use harness::Engine;
 
 #[test]
 fn a_container_is_probed_again_after_the_engine_came_back() -> anyhow::Result<()> {
-    if let Some(reason) = harness::native_lane_missing() {
-        println!("skipped: the native lane {reason}");
+    let Some((mut engine, docker)) = Engine::ours_or_skipped()? else {
         return Ok(());
-    }
-    if harness::tools::reference().is_none() {
-        println!("skipped: no docker CLI; `cargo xtask setup` unpacks it");
-        return Ok(());
-    }
-    let mut engine = Engine::start(Kind::Ours)?;
-    let docker = engine.docker()?;
-    let archive = engine.sandbox().folder().join("busybox.tar");
-    harness::busybox()?.write_archive("library/busybox:latest", &archive)?;
-    docker.ok(&["load", "-i", &archive.to_string_lossy()])?;
+    };
     docker.ok(&[
         "run",
         "-d",

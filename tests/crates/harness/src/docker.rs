@@ -84,6 +84,17 @@ impl Docker {
         Ok(self)
     }
 
+    /// Loads the image `busybox`, by an archive that is made in a folder.
+    ///
+    /// # Errors
+    /// When it cannot be made or loaded.
+    pub fn load_busybox(&self, folder: &Path) -> anyhow::Result<()> {
+        let archive = folder.join("busybox.tar");
+        crate::busybox()?.write_archive("library/busybox:latest", &archive)?;
+        self.ok(&["load", "-i", &archive.to_string_lossy()])
+            .map(drop)
+    }
+
     /// A command of the CLI, not yet run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

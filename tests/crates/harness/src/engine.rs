@@ -132,6 +132,25 @@ impl Engine {
         )
     }
 
+    /// Ours with a docker CLI and the image `busybox`, for a test of its own; none, and said so, where it cannot run.
+    ///
+    /// # Errors
+    /// As [`Engine::start`], or when the image cannot be loaded.
+    pub fn ours_or_skipped() -> anyhow::Result<Option<(Self, Docker)>> {
+        if let Some(reason) = crate::native_lane_missing() {
+            eprintln!("skipped: the native lane {reason}");
+            return Ok(None);
+        }
+        if tools::reference().is_none() {
+            eprintln!("skipped: no docker CLI; `cargo xtask setup` unpacks it");
+            return Ok(None);
+        }
+        let engine = Self::start(Kind::Ours)?;
+        let docker = engine.docker()?;
+        docker.load_busybox(engine.sandbox().folder())?;
+        Ok(Some((engine, docker)))
+    }
+
     /// Which engine.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -34,6 +34,25 @@ impl Berth {
         Ok(Self { home })
     }
 
+    /// A started machine with the CLI outside and the image `busybox`; none, and said so, where there can be no machine.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn started_or_skipped(
+        settings: &str,
+        within: std::time::Duration,
+    ) -> Result<Option<(Self, Docker)>> {
+        if let Some(reason) = missing() {
+            eprintln!("skipped: {reason}");
+            return Ok(None);
+        }
+        let berth = Self::new(settings)?;
+        berth.ok(&["start"])?;
+        let docker = berth.docker()?.within(within);
+        docker.load_busybox(berth.path())?;
+        Ok(Some((berth, docker)))
+    }
+
     /// `BERTH_HOME`.
     pub fn path(&self) -> &Path {
         self.home.path()

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use harness::Docker;
 use rustix::process::{Signal, kill_process};
-use test_machine::{Berth, missing};
+use test_machine::Berth;
 
 const SETTINGS: &str = "cpus = 2\nmemory_mib = 1024\nbackend = \"qemu-tcg\"\n";
 
@@ -38,13 +38,6 @@ fn kills() -> u32 {
 
 fn random_moment() -> Duration {
     Duration::from_millis(RandomState::new().hash_one(0) % MOMENT_MS)
-}
-
-fn load_busybox(berth: &Berth, docker: &Docker) -> Result<()> {
-    let archive = berth.path().join("busybox.tar");
-    harness::busybox()?.write_archive("busybox:latest", &archive)?;
-    docker.ok(&["load", "-i", &archive.to_string_lossy()])?;
-    Ok(())
 }
 
 /// Clients that make things and note what they were told is made, through all that happens.
@@ -151,14 +144,9 @@ fn kill_daemon(berth: &Berth) -> Result<()> {
 
 #[test]
 fn containers_go_on_when_engine_or_daemon_is_killed() -> Result<()> {
-    if let Some(reason) = missing() {
-        eprintln!("skipped: {reason}");
+    let Some((berth, docker)) = Berth::started_or_skipped(SETTINGS, BACK_WITHIN)? else {
         return Ok(());
-    }
-    let berth = Berth::new(SETTINGS)?;
-    berth.ok(&["start"])?;
-    let docker = berth.docker()?.within(BACK_WITHIN);
-    load_busybox(&berth, &docker)?;
+    };
     docker.ok(&[
         "run",
         "-d",
@@ -256,14 +244,9 @@ fn containers_go_on_when_engine_or_daemon_is_killed() -> Result<()> {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_machine_is_killed() -> Result<()> {
-    if let Some(reason) = missing() {
-        eprintln!("skipped: {reason}");
+    let Some((berth, docker)) = Berth::started_or_skipped(SETTINGS, BACK_WITHIN)? else {
         return Ok(());
-    }
-    let berth = Berth::new(SETTINGS)?;
-    berth.ok(&["start"])?;
-    let docker = berth.docker()?.within(BACK_WITHIN);
-    load_busybox(&berth, &docker)?;
+    };
     docker.ok(&[
         "run",
         "-d",

@@ -6,26 +6,22 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use harness::Docker;
-use test_machine::{Berth, missing};
+use test_machine::Berth;
 
 /// A small disk, so that it can be filled.
 const SETTINGS: &str = "cpus = 2\nmemory_mib = 1024\ndisk_gib = 1\nbackend = \"qemu-tcg\"\n";
+
+/// Bound of one command.
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// A file of an image that does not fit a full disk.
 const LARGE_BYTES: usize = 8 << 20;
 
 #[test]
 fn limits_hold_and_what_is_full_or_forbidden_is_said() -> Result<()> {
-    if let Some(reason) = missing() {
-        eprintln!("skipped: {reason}");
+    let Some((berth, docker)) = Berth::started_or_skipped(SETTINGS, WITHIN)? else {
         return Ok(());
-    }
-    let berth = Berth::new(SETTINGS)?;
-    berth.ok(&["start"])?;
-    let docker = berth.docker()?.within(Duration::from_secs(300));
-    let archive = berth.path().join("busybox.tar");
-    harness::busybox()?.write_archive("busybox:latest", &archive)?;
-    docker.ok(&["load", "-i", &archive.to_string_lossy()])?;
+    };
 
     limits_are_in_the_containers_group(&docker)?;
     who_takes_more_memory_than_its_limit_is_killed_and_said_so(&docker)?;

@@ -2,9 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use errdefs::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{health::Monitor, record::ContainerRecord, state::State};
+use super::{
+    health::Monitor,
+    record::ContainerRecord,
+    state::{Phase, State},
+};
 use crate::{
     id::ContainerId,
     ports::{
@@ -69,6 +74,23 @@ pub(crate) struct Container {
 }
 
 impl Container {
+    /// Refuses to read one that is on its way out; `action`: what was asked, `export`.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub(crate) fn refuse_on_its_way_out(&self, action: &str) -> Result<()> {
+        let life = self.life();
+        let why = if life.state.phase == Phase::Dead {
+            "Dead"
+        } else if life.removing {
+            "being removed"
+        } else {
+            return Ok(());
+        };
+        let text = format!("You cannot {action} container {} which is {why}", self.id);
+        Err(Error::new(ErrorKind::Conflict, text))
+    }
+
     pub(crate) fn new(record: ContainerRecord, state: State) -> Arc<Self> {
         let (life, _) = watch::channel(Life {
             state,

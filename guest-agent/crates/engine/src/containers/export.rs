@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use errdefs::{Error, ErrorKind, Result};
+use errdefs::Result;
 
-use super::{
-    state::Phase,
-    tree::{Ending, bare_tree},
-};
+use super::tree::{Ending, bare_tree};
 use crate::{Engine, ports::ByteReader};
 
 impl Engine {
@@ -17,20 +14,7 @@ impl Engine {
     /// `Conflict` for one that is being removed.
     pub async fn export_container(self: &Arc<Self>, reference: &str) -> Result<ByteReader> {
         let container = self.containers.find(reference)?;
-        let life = container.life();
-        let refused = |why: &str| {
-            let text = format!(
-                "You cannot export container {} which is {why}",
-                container.id
-            );
-            Err(Error::new(ErrorKind::Conflict, text))
-        };
-        if life.state.phase == Phase::Dead {
-            return refused("Dead");
-        }
-        if life.removing {
-            return refused("being removed");
-        }
+        container.refuse_on_its_way_out("export")?;
         let archive = self
             .ports
             .files

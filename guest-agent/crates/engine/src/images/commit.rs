@@ -67,20 +67,7 @@ impl Engine {
         let name = request.name()?;
         let (engine, container) = (Arc::clone(self), self.containers.find(container)?);
         self.to_the_end(async move {
-            let life = container.life();
-            let refused = |why: &str| {
-                let text = format!(
-                    "You cannot commit container {} which is {why}",
-                    container.id
-                );
-                Err(Error::new(ErrorKind::Conflict, text))
-            };
-            if life.state.phase == Phase::Dead {
-                return refused("Dead");
-            }
-            if life.removing {
-                return refused("being removed");
-            }
+            container.refuse_on_its_way_out("commit")?;
             let record = container.record();
             let mut config = config.unwrap_or_else(|| record.config.clone());
             instructions::apply(&mut config, &request.changes)?;
@@ -90,7 +77,7 @@ impl Engine {
             let id = container.id.as_str();
             // It may have ended since, which is as good.
             let is_paused = pause
-                && life.state.phase == Phase::Running
+                && container.state().phase == Phase::Running
                 && engine.pause_container(id).await.is_ok();
             let made = engine.commit_still(&container, image, name).await;
             if is_paused && let Err(error) = engine.unpause_container(id).await {
