@@ -50,15 +50,15 @@ async fn perform(
     match request {
         ControlRequest::Start { machine } => {
             let machine = machines.get(&machine)?;
-            with_progress(client, |tell| async move { machine.start(tell).await }).await
+            let starting = Arc::clone(&machine);
+            let start = |tell| async move { starting.start(tell).await };
+            // Ctrl-C while it boots: nobody wants it, and it would be the only one to know that it is there.
+            with_progress(client, start, machine.give_up()).await
         }
         ControlRequest::Stop { machine, force } => {
             let machine = machines.get(&machine)?;
-            with_progress(
-                client,
-                |tell| async move { machine.stop(force, tell).await },
-            )
-            .await
+            let stop = |tell| async move { machine.stop(force, tell).await };
+            with_progress(client, stop, std::future::ready(())).await
         }
         ControlRequest::Status { machine } => {
             let status = machines.get(&machine)?.status();
@@ -108,8 +108,12 @@ async fn perform(
     }
 }
 
-/// Runs an operation to its end, whether the client stays or not, and tells it the phases while it stays.
-async fn with_progress<F, Fut>(client: &mut UnixStream, operation: F) -> anyhow::Result<()>
+/// Runs an operation to its end, whether the client stays or not, and tells it the phases while it stays; `left`: what is done when it leaves.
+async fn with_progress<F, Fut>(
+    client: &mut UnixStream,
+    operation: F,
+    left: impl Future<Output = ()>,
+) -> anyhow::Result<()>
 where
     F: FnOnce(Box<dyn FnMut(&str) + Send>) -> Fut,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -119,8 +123,22 @@ where
         let _ = sender.send(phase.to_owned());
     });
     let task = tokio::spawn(operation(tell));
-    while let Some(phase) = phases.recv().await {
-        let _ = wire::write_frame(client, &ControlReply::Progress { phase }).await;
+    let mut left = Some(left);
+    let mut nothing = [0];
+    loop {
+        tokio::select! {
+            phase = phases.recv() => match phase {
+                Some(phase) => {
+                    let _ = wire::write_frame(client, &ControlReply::Progress { phase }).await;
+                }
+                None => break,
+            },
+            _ = client.read(&mut nothing), if left.is_some() => {
+                if let Some(left) = left.take() {
+                    left.await;
+                }
+            }
+        }
     }
     task.await.context("the operation ended without a result")?
 }

@@ -1,7 +1,7 @@
 //! One machine's life, as its user sees it. Needs QEMU and the image (`cargo xtask image`); skipped loudly without them.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
@@ -263,6 +263,39 @@ fn a_guest_that_ends_by_itself_has_failed_and_is_told_from_a_stop() -> Result<()
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     anyhow::bail!("the panic was not noticed: {}", berth.status()?)
+}
+
+#[test]
+fn a_start_that_is_interrupted_leaves_no_machine() -> Result<()> {
+    need_machine!();
+    let berth = Berth::new(SMALL)?;
+    let mut starting = berth
+        .command(&["start"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    // A line is said for each phase: with this one QEMU runs.
+    let mut said = std::io::BufReader::new(starting.stderr.take().context("a pipe")?);
+    let mut line = String::new();
+    while !line.contains("kernel") {
+        line.clear();
+        ensure!(said.read_line(&mut line)? > 0, "the start ended early");
+    }
+    ensure!(!berth.processes("qemu-system-x86").is_empty());
+    let pid = rustix::process::Pid::from_raw(starting.id().cast_signed()).context("a pid")?;
+    kill_process(pid, Signal::INT)?;
+    starting.wait()?;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // The end of processes that are not ours has no event.
+    while std::time::Instant::now() < end {
+        if berth.processes("berth-vmm").is_empty() && berth.processes("qemu-system-x86").is_empty()
+        {
+            // The next one is none the worse.
+            berth.ok(&["start"])?;
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    anyhow::bail!("the machine goes on: {}", berth.status()?)
 }
 
 #[test]

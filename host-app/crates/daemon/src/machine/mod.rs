@@ -11,7 +11,13 @@
 mod launch;
 mod watch;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use agent_api::Service;
 use anyhow::{Context, bail};
@@ -53,6 +59,26 @@ pub(crate) struct Machine {
     operation: Mutex<()>,
     observed: tokio::sync::watch::Sender<Observed>,
     docker: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// A start is under way that has launched it.
+    launching: AtomicBool,
+    /// Whoever started it has left before it ran.
+    unwanted: AtomicBool,
+}
+
+/// Set while a launched machine does not run yet.
+struct Launching<'a>(&'a AtomicBool);
+
+impl<'a> Launching<'a> {
+    fn begin(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Release);
+        Self(flag)
+    }
+}
+
+impl Drop for Launching<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// All machines of a home.
@@ -81,6 +107,8 @@ impl Machines {
                 operation: Mutex::new(()),
                 observed: tokio::sync::watch::Sender::new(Observed::Stopped),
                 docker: std::sync::Mutex::default(),
+                launching: AtomicBool::default(),
+                unwanted: AtomicBool::default(),
             })
         });
         Ok(Arc::clone(machine))
@@ -178,17 +206,36 @@ impl Machine {
             let settings = self.settings()?;
             progress("process");
             self.serve_docker()?;
+            self.unwanted.store(false, Ordering::Release);
+            let _launching = Launching::begin(&self.launching);
             if let Err(error) = launch::launch(&self.home, &self.name, &settings).await {
                 self.observed
                     .send_replace(Observed::Failed(format!("{error:#}")));
                 return Err(error);
             }
             watch::begin(self).await?;
+            if self.unwanted.load(Ordering::Acquire) {
+                self.ask(&VmmRequest::Kill).await?;
+            }
             if settings.docker_context && self.name == control_api::DEFAULT_MACHINE {
                 launch::docker_context(&self.home.docker_socket());
             }
+            return self.wait_running(progress).await;
         }
+        // Somebody else's start, perhaps, which is not ours to give up.
         self.wait_running(progress).await
+    }
+
+    /// Cuts the power of a machine that is being launched; one that was there before goes on.
+    pub(crate) async fn give_up(&self) {
+        if !self.launching.load(Ordering::Acquire) {
+            return;
+        }
+        self.unwanted.store(true, Ordering::Release);
+        // Before it listens this fails, and the start sees the wish when it has launched it.
+        if let Err(error) = self.ask(&VmmRequest::Kill).await {
+            tracing::debug!(machine = self.name, "give a start up: {error:#}");
+        }
     }
 
     async fn wait_running(&self, mut progress: impl FnMut(&str)) -> anyhow::Result<()> {
