@@ -133,9 +133,11 @@ impl Failure {
 impl Classify for Failure {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Request { .. } | Self::Body(_) => ErrorKind::Unavailable,
             Self::Token { cause, .. } => cause.kind(),
-            Self::NoCredentials
+            // Also of a registry that cannot be reached: dockerd answers 500.
+            Self::Request { .. }
+            | Self::Body(_)
+            | Self::NoCredentials
             | Self::Denied(_)
             | Self::Authorize(_)
             | Self::Status(_)

@@ -189,7 +189,7 @@ async fn a_registry_that_is_down_is_unavailable() {
     // Port 1 of the loopback: nobody listens there.
     let reference: Reference = "127.0.0.1:1/x:1".parse().unwrap();
     let error = client().manifest(&reference, None).await.expect_err("down");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::System);
     assert_eq!(
         error.message(),
         "failed to resolve reference \"127.0.0.1:1/x:1\": failed to do request: Get \"https://127.0.0.1:1/v2/x/manifests/1\": dial tcp 127.0.0.1:1: connect: connection refused"

@@ -31,7 +31,7 @@ pub trait Registry: Send + Sync {
     /// The document a name points at: an index or a manifest, checked against its digest.
     ///
     /// # Errors
-    /// Docker's texts, e.g. `NotFound`: `failed to resolve reference "localhost:5000/a:b": localhost:5000/a:b: not found`; `Unavailable` when the
+    /// Docker's texts, e.g. `NotFound`: `failed to resolve reference "localhost:5000/a:b": localhost:5000/a:b: not found`; `System` when the
     /// registry cannot be reached, with its address and the cause.
     async fn manifest(
         &self,
