@@ -57,7 +57,7 @@ impl Engine {
         let record = container.record();
         let mut run = container.run.lock().await;
         self.take_down(container, &record, &mut run).await;
-        self.execs.forget_container(&container.id);
+        self.execs.end_container(&container.id);
         let started = container.state().started;
         let ran = Duration::from_nanos(u64::try_from(exit.at.0 - started.0).unwrap_or(0));
         let stays = !self.is_going_down();

@@ -106,6 +106,7 @@ impl Engine {
         self.ports.store.remove(&record.id).await?;
         // From here on it is gone for good; what cannot be cleaned now is swept at the engine's next start.
         self.containers.remove(&record.id);
+        self.execs.forget_container(&record.id);
         self.containers.release(&record.name, &record.id);
         container.drop_early();
         for failed in [

@@ -76,16 +76,22 @@ impl Execs {
         own.map(|exec| exec.id.to_string()).collect()
     }
 
-    /// A container ended, and its execs with it.
-    pub(crate) fn forget_container(&self, container: &ContainerId) {
-        self.table().all.retain(|_, exec| {
+    /// A container ended, and its execs with it. They are kept: a client may still ask how its own ended.
+    pub(crate) fn end_container(&self, container: &ContainerId) {
+        for exec in self.table().all.values() {
             if exec.container == *container {
                 exec.standing.send_modify(|standing| {
                     standing.exit_code.get_or_insert(137);
                 });
             }
-            exec.container != *container
-        });
+        }
+    }
+
+    /// A container was removed.
+    pub(crate) fn forget_container(&self, container: &ContainerId) {
+        self.table()
+            .all
+            .retain(|_, exec| exec.container != *container);
     }
 
     fn insert(&self, id: ExecId, container: ContainerId, config: ExecConfig) {
@@ -396,5 +402,27 @@ impl Engine {
             return Ok(());
         }
         shim.resize(Some(&exec.id), rows, columns).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_an_exec_ended_is_known_until_its_container_is_removed() {
+        let execs = Execs::default();
+        let [one, other] = [1, 2].map(|byte| ContainerId::from_random([byte; 32]));
+        let id = ExecId::from_random([3; 32]);
+        execs.insert(id.clone(), one.clone(), ExecConfig::default());
+        assert_eq!(execs.of(&one).len(), 1);
+        execs.end_container(&one);
+        let exec = execs.find(id.as_str()).expect("kept");
+        assert_eq!(exec.standing.borrow().exit_code, Some(137));
+        assert!(execs.of(&one).is_empty());
+        execs.forget_container(&other);
+        assert!(execs.find(id.as_str()).is_ok());
+        execs.forget_container(&one);
+        assert!(execs.find(id.as_str()).is_err());
     }
 }
