@@ -10,6 +10,13 @@ pub(crate) fn ensure_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// The same, on disk when it returns.
+pub(crate) fn replace_durably(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    replace(folder, name, content)?;
+    fs::File::open(folder.join(name))?.sync_all()?;
+    fs::File::open(folder)?.sync_all()
+}
+
 /// Replaces a file by rename: a reader, and an engine that is killed, sees the old one or the new one.
 pub(crate) fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!("{name}.new"));

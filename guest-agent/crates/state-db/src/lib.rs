@@ -193,12 +193,21 @@ impl Store for StateDb {
         Ok(())
     }
 
-    async fn save_state(&self, id: &ContainerId, state: &State) -> Result<()> {
+    async fn save_state(&self, id: &ContainerId, state: &State, durable: bool) -> Result<()> {
         let bytes = serde_json::to_vec(state)
             .map_err(|error| failed("write a state down")(error.into()))?;
         let folder = self.folder(id);
-        files::replace(&folder, STATE_FILE, &bytes)
-            .map_err(|error| at_path("write a state to", &folder, &error))
+        let written = if durable {
+            let folder = folder.clone();
+            let write = move || files::replace_durably(&folder, STATE_FILE, &bytes);
+            tokio::task::spawn_blocking(write)
+                .await
+                .map_err(std::io::Error::other)
+                .and_then(|written| written)
+        } else {
+            files::replace(&folder, STATE_FILE, &bytes)
+        };
+        written.map_err(|error| at_path("write a state to", &folder, &error))
     }
 
     fn folder(&self, id: &ContainerId) -> PathBuf {
@@ -244,7 +253,7 @@ mod tests {
         db.put(&gone).await.unwrap();
         let mut state = State::default();
         state.start(42, Timestamp(7));
-        db.save_state(&kept.id, &state).await.unwrap();
+        db.save_state(&kept.id, &state, true).await.unwrap();
         db.remove(&gone.id).await.unwrap();
         db.remove(&gone.id).await.unwrap();
         drop(db);

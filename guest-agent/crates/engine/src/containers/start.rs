@@ -370,12 +370,11 @@ impl Engine {
 
     /// Writes down how a container stands; a disk that does not take it is told, the container goes on.
     pub(super) async fn save_state(&self, container: &Container) {
-        if let Err(error) = self
-            .ports
-            .store
-            .save_state(&container.id, &container.state())
-            .await
-        {
+        // After a power cut it decides whether a container starts again; of others it says only how they ended.
+        let policy = &container.record().host.restart_policy.name;
+        let durable = !matches!(policy.as_str(), "" | "no");
+        let (id, state) = (&container.id, container.state());
+        if let Err(error) = self.ports.store.save_state(id, &state, durable).await {
             tracing::error!(id = container.id.as_str(), %error, "keep a container's state");
         }
     }

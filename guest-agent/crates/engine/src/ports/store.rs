@@ -31,8 +31,8 @@ pub trait Store: Send + Sync {
     /// Forgets a container and removes its folder. Durable when it returns. Idempotent.
     async fn remove(&self, id: &ContainerId) -> Result<()>;
 
-    /// Writes down how a container stands. Survives an end of the engine; a power cut may lose the last of it.
-    async fn save_state(&self, id: &ContainerId, state: &State) -> Result<()>;
+    /// Writes down how a container stands. Survives an end of the engine; a power cut may lose the last of it unless it is to be `durable`.
+    async fn save_state(&self, id: &ContainerId, state: &State, durable: bool) -> Result<()>;
 
     /// The container's folder on the data disk: log, and the files below.
     fn folder(&self, id: &ContainerId) -> PathBuf;
