@@ -40,21 +40,30 @@ pub(super) async fn attach(engine: &Arc<Engine>, call: Call) -> Answer {
     let keys = keys::parse(call.query.get("detachKeys").unwrap_or_default())?;
     let live = call.query.flag("stream");
     let mut attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
-    let before = if call.query.flag("logs") && (streams.stdout || streams.stderr) {
-        let query = LogQuery {
-            stdout: streams.stdout,
-            stderr: streams.stderr,
-            ..LogQuery::default()
-        };
-        Some(engine.container_logs(&call.name, query).await?.1)
-    } else {
-        None
-    };
+    let before = said_before(engine, &call, streams).await?;
     if before.is_some() || !live {
         attachment = after_the_log(attachment, before, live);
     }
     let keys = (attachment.tty && streams.stdin).then_some(keys);
     hand_over(call, attachment, keys, Output::AsItComes)
+}
+
+/// What the log has of these streams, when the client asks for it (`logs`).
+pub(super) async fn said_before(
+    engine: &Arc<Engine>,
+    call: &Call,
+    streams: AttachRequest,
+) -> Result<Option<BoxStream<Result<LogEntry>>>> {
+    if !call.query.flag("logs") || !(streams.stdout || streams.stderr) {
+        return Ok(None);
+    }
+    let query = LogQuery {
+        stdout: streams.stdout,
+        stderr: streams.stderr,
+        ..LogQuery::default()
+    };
+    let (_tty, entries) = engine.container_logs(&call.name, query).await?;
+    Ok(Some(entries))
 }
 
 /// What was said before, then what is said now, if it is wanted.
@@ -73,14 +82,12 @@ fn after_the_log(
         let now = if live { stream.await? } else { None };
         let (near, mut far) = tokio::io::duplex(splice::BUFFER_BYTES);
         tokio::spawn(async move {
-            let mut before = before;
-            while let Some(Some(Ok(entry))) = match &mut before {
-                Some(entries) => Some(entries.next().await),
-                None => None,
-            } {
-                let mut bytes = Vec::new();
-                write_entry(&entry, shown, &mut bytes);
-                far.write_all(&bytes).await?;
+            if let Some(mut before) = before {
+                while let Some(Ok(entry)) = before.next().await {
+                    let mut bytes = Vec::new();
+                    write_entry(&entry, shown, &mut bytes);
+                    far.write_all(&bytes).await?;
+                }
             }
             match now {
                 Some(mut engine) => {

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use engine::{
-    Engine,
-    containers::AttachOptions,
-    ports::containers::{AttachRequest, LogQuery},
-};
+use engine::{Engine, containers::AttachOptions, ports::containers::AttachRequest};
 
-use super::Answer;
+use super::{Answer, streams};
 use crate::{
     call::Call,
     keys,
@@ -40,21 +36,11 @@ pub(super) async fn attach(engine: &Arc<Engine>, mut call: Call) -> Answer {
         None => None,
     };
     let stream = call.query.flag("stream");
-    let logs = call.query.flag("logs");
     let binary = call.version >= BINARY_SINCE;
     let accept = websocket::accept(&call.headers)?;
     // Where it stands is known before the client is told that it is attached.
     let attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
-    let before = if logs && (streams.stdout || streams.stderr) {
-        let query = LogQuery {
-            stdout: streams.stdout,
-            stderr: streams.stderr,
-            ..LogQuery::default()
-        };
-        Some(engine.container_logs(&call.name, query).await?.1)
-    } else {
-        None
-    };
+    let before = streams::said_before(engine, &call, streams).await?;
     let plan = Plan {
         attachment,
         stream,
