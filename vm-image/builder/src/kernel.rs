@@ -14,6 +14,9 @@ use crate::{debian, tree::Tree};
 /// Where modules and their lists are in the guest. `berth-agent init` reads the same place.
 pub const GUEST_FOLDER: &str = "lib/berth/modules";
 
+/// By its path: an ordinary user's `PATH` has no `sbin` on Debian.
+const DEPMOD: &str = "/sbin/depmod";
+
 /// Loaded before anything else, so that the machine can be talked to.
 pub const VSOCK: &[&str] = &["vmw_vsock_virtio_transport"];
 
@@ -90,7 +93,7 @@ impl Kernel {
             folder.exists(),
             "the kernel package has no modules for {version}"
         );
-        debian::run(Command::new("depmod").arg("-b").arg(&base).arg(&version))?;
+        debian::run(Command::new(DEPMOD).arg("-b").arg(&base).arg(&version))?;
         let dependencies = parse_dependencies(&fs::read_to_string(folder.join("modules.dep"))?);
         let built_in = fs::read_to_string(folder.join("modules.builtin"))?
             .lines()

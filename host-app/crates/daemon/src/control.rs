@@ -1,6 +1,9 @@
 //! The control socket: what `berth` and the UI ask.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use agent_api::Service;
 use anyhow::Context;
@@ -11,21 +14,41 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use crate::{machine::Machines, wire};
+use crate::{
+    machine::{Machines, Wish},
+    wire,
+};
 
 /// Text of a log in one frame.
 const LOG_CHUNK_BYTES: usize = 64 << 10;
 
+/// What the clients of the control socket share.
+struct Control {
+    machines: Arc<Machines>,
+    quit: Arc<Notify>,
+    clients: AtomicUsize,
+}
+
 pub(crate) async fn serve(listener: UnixListener, machines: Arc<Machines>, quit: Arc<Notify>) {
+    let control = Arc::new(Control {
+        machines,
+        quit,
+        clients: AtomicUsize::new(0),
+    });
     loop {
         let client = wire::accept(&listener).await;
-        tokio::spawn(answer(client, Arc::clone(&machines), Arc::clone(&quit)));
+        let control = Arc::clone(&control);
+        tokio::spawn(async move {
+            control.clients.fetch_add(1, Ordering::AcqRel);
+            answer(client, &control).await;
+            control.clients.fetch_sub(1, Ordering::AcqRel);
+        });
     }
 }
 
-async fn answer(mut client: UnixStream, machines: Arc<Machines>, quit: Arc<Notify>) {
+async fn answer(mut client: UnixStream, control: &Control) {
     let result = match wire::read_frame::<ControlRequest>(&mut client).await {
-        Ok(Some(request)) => perform(request, &mut client, &machines, &quit).await,
+        Ok(Some(request)) => perform(request, &mut client, control).await,
         Ok(None) => return,
         Err(error) => Err(error
             .context("the request is not one this berthd knows: update berth and berthd together")),
@@ -44,16 +67,26 @@ async fn answer(mut client: UnixStream, machines: Arc<Machines>, quit: Arc<Notif
 async fn perform(
     request: ControlRequest,
     client: &mut UnixStream,
-    machines: &Arc<Machines>,
-    quit: &Notify,
+    control: &Control,
 ) -> anyhow::Result<()> {
+    let machines = &control.machines;
     match request {
         ControlRequest::Start { machine } => {
             let machine = machines.get(&machine)?;
-            let starting = Arc::clone(&machine);
-            let start = |tell| async move { starting.start(tell).await };
+            let wish = Arc::new(Wish::default());
+            let (starting, wished) = (Arc::clone(&machine), Arc::clone(&wish));
+            let start = |tell| async move { starting.start(&wished, tell).await };
             // Ctrl-C while it boots: nobody wants it, and it would be the only one to know that it is there.
-            with_progress(client, start, machine.give_up()).await
+            let mut left = false;
+            let give_up = async {
+                left = true;
+                machine.give_up(&wish).await;
+            };
+            let started = with_progress(client, start, give_up).await;
+            if left && started.is_err() {
+                control.quit_if_idle();
+            }
+            started
         }
         ControlRequest::Stop { machine, force } => {
             let machine = machines.get(&machine)?;
@@ -102,8 +135,18 @@ async fn perform(
             client.shutdown().await.context("end the shell")
         }
         ControlRequest::Quit => {
-            quit.notify_one();
+            control.quit.notify_one();
             Ok(())
+        }
+    }
+}
+
+impl Control {
+    /// Ends a daemon that serves nothing: no machine, and no client but the one that is asking. The next `berth` starts it anew.
+    fn quit_if_idle(&self) {
+        let alone = self.clients.load(Ordering::Acquire) <= 1;
+        if alone && !self.machines.any_live() {
+            self.quit.notify_one();
         }
     }
 }

@@ -48,6 +48,7 @@ fn a_machine_starts_serves_survives_its_daemon_and_stops() -> Result<()> {
 
     half_close_is_kept(&berth.socket())?;
     many_bytes_come_back_unchanged(&berth)?;
+    an_interrupted_shell_leaves_no_process(&berth)?;
 
     // Starting again changes nothing.
     let pid = status["pid"].clone();
@@ -102,6 +103,28 @@ fn half_close_is_kept(socket: &Path) -> Result<()> {
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("OK"),
         "{answer}"
     );
+    Ok(())
+}
+
+/// Ctrl-C on a shell ends what it ran in the machine.
+fn an_interrupted_shell_leaves_no_process(berth: &Berth) -> Result<()> {
+    let mut shell = berth
+        .command(&["shell", "sh", "-c", "echo $$; exec sleep 86400"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    let mut number = String::new();
+    std::io::BufReader::new(shell.stdout.take().context("a pipe")?).read_line(&mut number)?;
+    let pid = rustix::process::Pid::from_raw(shell.id().cast_signed()).context("a pid")?;
+    kill_process(pid, Signal::INT)?;
+    shell.wait()?;
+    // Not its child: its end has no event.
+    let gone = format!(
+        "for n in $(seq 100); do [ -d /proc/{} ] || exit 0; sleep 0.1; done; exit 1",
+        number.trim().parse::<u32>()?
+    );
+    let looked = berth.run(&["shell", "sh", "-c", &gone])?;
+    ensure!(looked.status.success(), "it goes on: {looked:?}");
     Ok(())
 }
 
@@ -266,7 +289,7 @@ fn a_guest_that_ends_by_itself_has_failed_and_is_told_from_a_stop() -> Result<()
 }
 
 #[test]
-fn a_start_that_is_interrupted_leaves_no_machine() -> Result<()> {
+fn a_start_that_is_interrupted_leaves_no_process() -> Result<()> {
     need_machine!();
     let berth = Berth::new(SMALL)?;
     let mut starting = berth
@@ -287,8 +310,11 @@ fn a_start_that_is_interrupted_leaves_no_machine() -> Result<()> {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
     // The end of processes that are not ours has no event.
     while std::time::Instant::now() < end {
-        if berth.processes("berth-vmm").is_empty() && berth.processes("qemu-system-x86").is_empty()
-        {
+        // The daemon too: it was started for nothing else.
+        let left = ["berthd", "berth-vmm", "qemu-system-x86"]
+            .map(|name| berth.processes(name))
+            .concat();
+        if left.is_empty() {
             // The next one is none the worse.
             berth.ok(&["start"])?;
             return Ok(());

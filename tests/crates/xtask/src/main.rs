@@ -5,6 +5,7 @@
 mod bench;
 mod hello;
 mod image;
+mod interrupt;
 mod lint;
 mod paths;
 mod progress;
@@ -43,13 +44,13 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Task::Setup => setup::run(),
-        Task::Up => up::run(),
-        Task::Image(arguments) => image::run(&arguments),
-        Task::Test(arguments) => test::run(&arguments),
-        Task::Lint => lint::run(),
-        Task::Bench(arguments) => bench::run(&arguments),
+    let task = Arguments::parse().command;
+    let done = interrupt::install().and_then(|()| perform(task));
+    let done = if interrupt::requested() {
+        // Whatever it came to: it is not wanted any more.
+        interrupt::finish().and(Err(anyhow::anyhow!("interrupted")))
+    } else {
+        done
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,5 +58,16 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn perform(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Setup => setup::run(),
+        Task::Up => up::run(),
+        Task::Image(arguments) => image::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Lint => lint::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
     }
 }

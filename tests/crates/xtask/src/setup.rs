@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86", "runs the machine where KVM cannot"),
     ("xz-utils", "unpacks Debian packages"),
     ("e2fsprogs", "data disks in tests"),
+    ("kmod", "lists of the kernel's modules (depmod)"),
     ("busybox-static", "test images"),
     ("docker-registry", "the registry that tests pull from"),
     ("runc", "the reference that our runtime is compared with"),
@@ -58,8 +59,8 @@ pub(crate) fn run() -> Result<()> {
         step("install Debian packages", || {
             quietly(as_root("apt-get").args(["-qq", "update"]))?;
             quietly(
-                as_root("apt-get")
-                    .env("DEBIAN_FRONTEND", "noninteractive")
+                as_root("env")
+                    .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
                     .args(["-qq", "install", "-y", "--no-install-recommends"])
                     .args(missing.iter().map(|(package, _)| package)),
             )

@@ -59,26 +59,14 @@ pub(crate) struct Machine {
     operation: Mutex<()>,
     observed: tokio::sync::watch::Sender<Observed>,
     docker: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
-    /// A start is under way that has launched it.
-    launching: AtomicBool,
-    /// Whoever started it has left before it ran.
-    unwanted: AtomicBool,
 }
 
-/// Set while a launched machine does not run yet.
-struct Launching<'a>(&'a AtomicBool);
-
-impl<'a> Launching<'a> {
-    fn begin(flag: &'a AtomicBool) -> Self {
-        flag.store(true, Ordering::Release);
-        Self(flag)
-    }
-}
-
-impl Drop for Launching<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
+/// A wish for a machine to run; whoever has it may give it up.
+#[derive(Debug, Default)]
+pub(crate) struct Wish {
+    /// A machine was launched for it, and takes requests.
+    launched: AtomicBool,
+    given_up: AtomicBool,
 }
 
 /// All machines of a home.
@@ -107,8 +95,6 @@ impl Machines {
                 operation: Mutex::new(()),
                 observed: tokio::sync::watch::Sender::new(Observed::Stopped),
                 docker: std::sync::Mutex::default(),
-                launching: AtomicBool::default(),
-                unwanted: AtomicBool::default(),
             })
         });
         Ok(Arc::clone(machine))
@@ -121,6 +107,14 @@ impl Machines {
             .iter()
             .filter_map(|name| self.get(name).ok())
             .collect()
+    }
+
+    /// Whether a machine process is known to live.
+    pub(crate) fn any_live(&self) -> bool {
+        let known = self.known.lock().expect("no holder panics");
+        known
+            .values()
+            .any(|machine| matches!(*machine.observed.borrow(), Observed::Live(_)))
     }
 
     /// Finds the machines that outlived the last daemon.
@@ -198,6 +192,7 @@ impl Machine {
     /// Starts it unless it runs; `progress` hears each phase as it begins.
     pub(crate) async fn start(
         self: &Arc<Self>,
+        wish: &Wish,
         mut progress: impl FnMut(&str),
     ) -> anyhow::Result<()> {
         let _one = self.operation.lock().await;
@@ -206,15 +201,17 @@ impl Machine {
             let settings = self.settings()?;
             progress("process");
             self.serve_docker()?;
-            self.unwanted.store(false, Ordering::Release);
-            let _launching = Launching::begin(&self.launching);
+            if wish.given_up.load(Ordering::SeqCst) {
+                bail!("the start of machine {} was given up", self.name);
+            }
             if let Err(error) = launch::launch(&self.home, &self.name, &settings).await {
                 self.observed
                     .send_replace(Observed::Failed(format!("{error:#}")));
                 return Err(error);
             }
             watch::begin(self).await?;
-            if self.unwanted.load(Ordering::Acquire) {
+            wish.launched.store(true, Ordering::SeqCst);
+            if wish.given_up.load(Ordering::SeqCst) {
                 self.ask(&VmmRequest::Kill).await?;
             }
             if settings.docker_context && self.name == control_api::DEFAULT_MACHINE {
@@ -226,13 +223,12 @@ impl Machine {
         self.wait_running(progress).await
     }
 
-    /// Cuts the power of a machine that is being launched; one that was there before goes on.
-    pub(crate) async fn give_up(&self) {
-        if !self.launching.load(Ordering::Acquire) {
+    /// Cuts the power of a machine that was launched for this wish, now or as soon as it is; one that was there before goes on.
+    pub(crate) async fn give_up(&self, wish: &Wish) {
+        wish.given_up.store(true, Ordering::SeqCst);
+        if !wish.launched.load(Ordering::SeqCst) {
             return;
         }
-        self.unwanted.store(true, Ordering::Release);
-        // Before it listens this fails, and the start sees the wish when it has launched it.
         if let Err(error) = self.ask(&VmmRequest::Kill).await {
             tracing::debug!(machine = self.name, "give a start up: {error:#}");
         }
