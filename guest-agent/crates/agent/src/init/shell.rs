@@ -227,11 +227,6 @@ async fn hear(
             }
         }
     }
-    if terminal.is_none() {
-        // A half-close is the end of input, not of the conversation.
-        drop(input);
-        std::future::pending::<()>().await;
-    }
     Ok(())
 }
 

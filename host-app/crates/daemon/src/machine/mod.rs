@@ -217,7 +217,12 @@ impl Machine {
             if settings.docker_context && self.name == control_api::DEFAULT_MACHINE {
                 launch::docker_context(&self.home.docker_socket());
             }
-            return self.wait_running(progress).await;
+            let ran = self.wait_running(progress).await;
+            if ran.is_err() && wish.given_up.load(Ordering::SeqCst) {
+                self.until_the_end_is_heard().await;
+                self.wait_for_the_end().await?;
+            }
+            return ran;
         }
         // Somebody else's start, perhaps, which is not ours to give up.
         self.wait_running(progress).await
