@@ -536,5 +536,49 @@ fn a_folder_of_the_host_is_read_and_written_in_the_machine() -> Result<()> {
     // Berth's own folder is not for its guests.
     let answer = shared.ask(&berth, berth.path(), true, false)?;
     ensure!(answer["forbidden"].is_object(), "{answer}");
+    the_context_runs_a_container_with_folder_and_port(&berth, &shared)
+}
+
+/// What README promises: no variable set, the context alone leads to the machine.
+fn the_context_runs_a_container_with_folder_and_port(berth: &Berth, shared: &Shared) -> Result<()> {
+    berth.docker()?.load_busybox(berth.path())?;
+    let docker = |arguments: &[&str]| -> Result<String> {
+        let mut command = berth
+            .docker()?
+            .command(&[&["--context", "berth"], arguments].concat());
+        command
+            .env_remove("DOCKER_HOST")
+            .env_remove("DOCKER_CONFIG");
+        let output = command.env("HOME", berth.path()).output()?;
+        ensure!(output.status.success(), "docker {arguments:?}: {output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let mount = format!("{}:/w", shared.path("site").display());
+    let serve = "cat /w/hello >/w/index.html && exec httpd -f -p 80 -h /w";
+    let run = [
+        "run",
+        "-d",
+        "--rm",
+        "--init",
+        "--name",
+        "web",
+        "-v",
+        &mount,
+        "-p",
+        "127.0.0.1::80",
+    ];
+    docker(&[&run[..], &["busybox", "sh", "-c", serve]].concat())?;
+    let served = "until wget -qO /dev/null http://127.0.0.1/; do sleep 0.1; done";
+    docker(&["exec", "web", "timeout", "60", "sh", "-c", served])?;
+    let mut stream = std::net::TcpStream::connect(docker(&["port", "web", "80"])?.trim())?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    ensure!(
+        page.starts_with("HTTP/1.1 200") && page.ends_with("site/hello"),
+        "{page}"
+    );
+    ensure!(std::fs::read_to_string(shared.path("site/index.html"))? == "site/hello");
+    docker(&["stop", "web"])?;
     Ok(())
 }
