@@ -125,7 +125,7 @@ async fn machine(
                         "the guest ended by itself; its console said: {}",
                         console_tail(spec)
                     )),
-                    None => Err(anyhow::anyhow!("QEMU ended ({status}): {}", complaint.trim())),
+                    None => Err(qemu::failure(status, complaint.trim(), spec)),
                 };
             }
             result = &mut boot, if booting => {

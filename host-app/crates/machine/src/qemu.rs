@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
 };
 
 use anyhow::{Context, bail};
@@ -198,6 +198,19 @@ fn arguments(spec: &MachineSpec, sockets: &Sockets, accelerator: Accelerator) ->
         ]);
     }
     words.into_iter().map(OsString::from).collect()
+}
+
+/// Why it ended, and the way out where that is known.
+pub(crate) fn failure(status: ExitStatus, complaint: &str, spec: &MachineSpec) -> anyhow::Error {
+    let way_out = if complaint.contains("Cannot allocate memory") {
+        format!(
+            ": this host has no {} MiB to give now; end other programs, or set memory_mib lower in settings.toml",
+            spec.memory_mib
+        )
+    } else {
+        String::new()
+    };
+    anyhow::anyhow!("QEMU ended ({status}): {complaint}{way_out}")
 }
 
 /// Ends it at once.

@@ -60,7 +60,17 @@ impl Berth {
 
     /// `berth` with arguments, not yet run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        self.in_its_home(Command::new(program()), arguments)
+    }
+
+    /// The same with no more address space than so many bytes, for it and all it starts.
+    pub fn command_with_address_space(&self, bytes: u64, arguments: &[&str]) -> Command {
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--as={bytes}")).arg(program());
+        self.in_its_home(limited, arguments)
+    }
+
+    fn in_its_home(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .env("BERTH_HOME", self.path())

@@ -243,6 +243,22 @@ fn without_qemu_the_way_out_is_named() -> Result<()> {
 }
 
 #[test]
+fn without_memory_the_way_out_is_named() -> Result<()> {
+    need_machine!();
+    let berth = Berth::new("cpus = 2\nmemory_mib = 2048\nbackend = \"qemu-tcg\"\n")?;
+    let output = berth
+        .command_with_address_space(1_500_000_000, &["start"])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !output.status.success() && said.contains("set memory_mib lower in settings.toml"),
+        "{said}"
+    );
+    ensure!(berth.processes("qemu-system-x86").is_empty());
+    Ok(())
+}
+
+#[test]
 fn a_slow_reader_gets_all_that_was_sent() -> Result<()> {
     need_machine!();
     let berth = Berth::new(SMALL)?;
