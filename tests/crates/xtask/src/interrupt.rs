@@ -1,16 +1,20 @@
 //! Ctrl-C: whatever a command started, however deep, ends with it.
 //!
-//! Machines, engines and their helpers run in groups and sessions of their own, so the terminal's signal does not reach them. This process
-//! adopts what its children leave behind (it is a *subreaper*), so all of it is found below it. A command that ends well leaves its machine
-//! alone: what `up` starts is meant to stay.
+//! Machines, engines and their helpers run in groups and sessions of their own, so the terminal's signal does not reach them. So the command
+//! runs in a second process, and the first adopts what that leaves behind (it is a *subreaper*): all of it is found below it. A command that
+//! ends well leaves its machine alone: what `up` starts is meant to stay.
 
 use std::{
+    process::{Command, ExitCode},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+
+/// Set for the second process.
+const SUPERVISED: &str = "BERTH_XTASK_SUPERVISED";
 
 /// What ends in order may take so long; then, or at the second Ctrl-C, it is killed.
 const GRACE: Duration = Duration::from_secs(20);
@@ -23,31 +27,50 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 static REQUESTS: AtomicUsize = AtomicUsize::new(0);
 
-/// From here on SIGINT, SIGTERM and SIGHUP end what this process started; [`check`] tells the command, [`finish`] waits for the end.
-pub(crate) fn install() -> Result<()> {
+/// Whether this process is the second one, which does the work.
+pub(crate) fn is_supervised() -> bool {
+    std::env::var_os(SUPERVISED).is_some()
+}
+
+/// Runs this program once more and gives its exit code; at SIGINT, SIGTERM or SIGHUP ends it with all that it started.
+pub(crate) fn supervise() -> Result<ExitCode> {
     set_child_subreaper(Some(getpid())).context("adopt what children leave behind")?;
     ctrlc::set_handler(|| {
         REQUESTS.fetch_add(1, Ordering::SeqCst);
         signal_all(Signal::TERM);
     })
-    .context("listen for Ctrl-C")
-}
-
-/// Whether the command was interrupted.
-pub(crate) fn requested() -> bool {
-    REQUESTS.load(Ordering::SeqCst) > 0
-}
-
-/// An error once the command was interrupted: nothing further is to be started.
-pub(crate) fn check() -> Result<()> {
-    if requested() {
-        bail!("interrupted");
+    .context("listen for Ctrl-C")?;
+    let worker = Command::new(std::env::current_exe().context("find this program")?)
+        .args(std::env::args_os().skip(1))
+        .env(SUPERVISED, "1")
+        .spawn()
+        .context("start the command")?;
+    let code = reap_until(worker.id())?;
+    if REQUESTS.load(Ordering::SeqCst) == 0 {
+        return Ok(code);
     }
-    Ok(())
+    finish()?;
+    bail!("interrupted")
 }
 
-/// Ends what is left and waits until it is gone. Called when nothing more is started.
-pub(crate) fn finish() -> Result<()> {
+/// Takes every end that is told, as an adopter must, until the worker's: processes that nobody waits for hold up the end of their namespace.
+fn reap_until(worker: u32) -> Result<ExitCode> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid.as_raw_nonzero().get().unsigned_abs() == worker => {
+                let code = status
+                    .exit_status()
+                    .and_then(|code| u8::try_from(code).ok());
+                return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("wait for the command"),
+        }
+    }
+}
+
+/// Ends what is left and waits until it is gone.
+fn finish() -> Result<()> {
     if end_all(GRACE, || REQUESTS.load(Ordering::SeqCst) > 1) {
         return Ok(());
     }

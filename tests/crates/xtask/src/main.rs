@@ -45,15 +45,13 @@ enum Task {
 
 fn main() -> ExitCode {
     let task = Arguments::parse().command;
-    let done = interrupt::install().and_then(|()| perform(task));
-    let done = if interrupt::requested() {
-        // Whatever it came to: it is not wanted any more.
-        interrupt::finish().and(Err(anyhow::anyhow!("interrupted")))
+    let done = if interrupt::is_supervised() {
+        perform(task).map(|()| ExitCode::SUCCESS)
     } else {
-        done
+        interrupt::supervise()
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -9,11 +9,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::interrupt;
-
 /// Runs a step under its name and says how long it took.
 pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    interrupt::check()?;
     let begun = Instant::now();
     let bar = spinner(name);
     let done = work();
@@ -33,7 +30,6 @@ pub(crate) fn say(line: &str) {
 
 /// Runs a program whose output is shown only when it fails.
 pub(crate) fn quietly(command: &mut Command) -> Result<()> {
-    interrupt::check()?;
     let shown = format!("{command:?}");
     let output = command.output().with_context(|| format!("start {shown}"))?;
     ensure!(

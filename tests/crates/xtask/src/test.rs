@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{image, interrupt, lint, paths, progress::say, setup};
+use crate::{image, lint, paths, progress::say, setup};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -34,7 +34,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut failed = Vec::new();
     for lane in lanes {
-        interrupt::check()?;
         say(&format!("== lane {lane:?}"));
         if let Err(error) = run_lane(lane) {
             say(&format!("lane {lane:?}: {error:#}"));
@@ -116,7 +115,6 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
 
 /// The same with further environment.
 pub(crate) fn cargo_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
-    interrupt::check()?;
     let status = Command::new(env!("CARGO"))
         .args(arguments)
         .envs(environment.iter().copied())

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     hello::{self, Docker},
-    image, interrupt, paths,
+    image, paths,
     progress::{say, step},
     setup,
     test::build_host_programs,
@@ -18,7 +18,6 @@ pub(crate) fn run() -> Result<()> {
     step("build the host programs", build_host_programs)?;
     image::run(&image::Arguments::default())?;
     let berth = paths::target().join("debug/berth");
-    interrupt::check()?;
     let status = Command::new(&berth)
         .arg("start")
         .env("BERTH_IMAGE", paths::image())
