@@ -9,6 +9,7 @@
 #![recursion_limit = "256"] // one JSON object of 60 fields
 
 mod call;
+mod compat;
 pub mod error;
 pub mod frames;
 mod head;
@@ -41,7 +42,7 @@ pub struct Api {
 impl Api {
     /// An API that only says who it is. The served range of API versions is filled in here.
     pub fn new(mut version: SystemVersion) -> Self {
-        version.api_version = version::MAX.to_string();
+        version.api_version = version::OFFERED.to_string();
         version.min_api_version = version::MIN.to_string();
         Self {
             version,

@@ -195,7 +195,7 @@ fn plain_refusal(refused: &version::VersionError) -> Response<Body> {
 }
 
 fn add_common_headers(headers: &mut HeaderMap) {
-    if let Ok(api_version) = HeaderValue::from_str(&version::MAX.to_string()) {
+    if let Ok(api_version) = HeaderValue::from_str(&version::OFFERED.to_string()) {
         headers.insert("api-version", api_version);
     }
     headers.insert("docker-experimental", HeaderValue::from_static("false"));

@@ -22,10 +22,7 @@ pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// From this version on, framed output has a type of its own.
-const MULTIPLEXED_TYPE_SINCE: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 42,
-};
+const MULTIPLEXED_TYPE_SINCE: ApiVersion = ApiVersion::v1(42);
 
 /// The type of an attached stream: frames unless it is a terminal, told apart since 1.42.
 pub(crate) fn content_type(version: ApiVersion, tty: bool) -> &'static str {
@@ -374,10 +371,7 @@ mod tests {
 
     #[test]
     fn the_framed_type_is_told_since_1_42() {
-        let old = ApiVersion {
-            major: 1,
-            minor: 41,
-        };
+        let old = ApiVersion::v1(41);
         assert!(content_type(old, false).ends_with("raw-stream"));
         assert!(content_type(MULTIPLEXED_TYPE_SINCE, false).ends_with("multiplexed-stream"));
         assert!(content_type(MULTIPLEXED_TYPE_SINCE, true).ends_with("raw-stream"));

@@ -11,16 +11,20 @@ pub struct ApiVersion {
     pub minor: u16,
 }
 
+impl ApiVersion {
+    /// `1.minor`.
+    pub const fn v1(minor: u16) -> Self {
+        Self { major: 1, minor }
+    }
+}
+
 /// Oldest version that is served.
-pub const MIN: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 24,
-};
-/// Newest version that is served; also what a path without prefix gets.
-pub const MAX: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 51,
-};
+pub const MIN: ApiVersion = ApiVersion::v1(24);
+/// What a path without prefix gets, and what clients are offered that ask: the newest that is proven beside a dockerd. Later ones take away
+/// fields that clients of today read.
+pub const OFFERED: ApiVersion = ApiVersion::v1(51);
+/// Newest version that is served to those who ask for it by name.
+pub const MAX: ApiVersion = ApiVersion::v1(55);
 
 /// Why a version is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +68,9 @@ pub fn split_prefix(path: &str) -> (Option<&str>, &str) {
 /// # Errors
 /// When it is out of range.
 pub fn accept(version: Option<&str>) -> Result<ApiVersion, VersionError> {
-    let Some(text) = version else { return Ok(MAX) };
+    let Some(text) = version else {
+        return Ok(OFFERED);
+    };
     let mut parts = text.split('.').map(|part| {
         part.parse()
             .unwrap_or(if part.is_empty() { 0 } else { u16::MAX })
@@ -96,17 +102,18 @@ mod tests {
 
     #[test]
     fn versions_out_of_range_get_dockers_texts() {
-        assert_eq!(accept(None), Ok(MAX));
+        assert_eq!(accept(None), Ok(OFFERED));
+        assert_eq!(accept(Some("1.55")), Ok(MAX));
         assert_eq!(accept(Some("1.24")), Ok(MIN));
         assert_eq!(
             accept(Some("1.20")).unwrap_err().to_string(),
             "client version 1.20 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"
         );
-        for version in ["1.99", "2.0", "1.999999999", "1.51.1"] {
+        for version in ["1.99", "2.0", "1.999999999", "1.55.1"] {
             assert_eq!(
                 accept(Some(version)).unwrap_err().to_string(),
                 format!(
-                    "client version {version} is too new. Maximum supported API version is 1.51"
+                    "client version {version} is too new. Maximum supported API version is 1.55"
                 )
             );
         }

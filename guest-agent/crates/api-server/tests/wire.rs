@@ -76,7 +76,7 @@ async fn versions_are_refused_as_docker_does() {
     );
     let new = get("/v1.99/info").await;
     assert!(new.ends_with(
-        "{\"message\":\"client version 1.99 is too new. Maximum supported API version is 1.51\"}\n"
+        "{\"message\":\"client version 1.99 is too new. Maximum supported API version is 1.55\"}\n"
     ));
     for path in ["/vfoo/info", "/nope", "/v1.20/nope"] {
         let answer = get(path).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::inspect::{GraphDriver, OciDescriptor};
+use crate::inspect::{GraphDriver, OciDescriptor, OciPlatform};
 
 /// `GET /images/{name}/json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -72,7 +72,7 @@ pub struct ImageMetadata {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ImageSummary {
-    /// Containers that use it; -1: not counted.
+    /// Containers that use it, since 1.51; -1: not counted.
     pub containers: i64,
     /// Seconds since 1970-01-01 UTC.
     pub created: i64,
@@ -93,6 +93,9 @@ pub struct ImageSummary {
     pub shared_size: i64,
     /// Bytes.
     pub size: u64,
+    /// The same once more; before 1.44.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<u64>,
 }
 
 /// One thing that was removed.
@@ -133,4 +136,14 @@ pub struct HistoryItem {
     pub size: u64,
     /// Names for the last step; `null`: none.
     pub tags: Option<Vec<String>>,
+}
+
+/// `GET /distribution/{name}/json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DistributionInspect {
+    /// What the name points at.
+    pub descriptor: OciDescriptor,
+    /// The platforms it has.
+    pub platforms: Vec<OciPlatform>,
 }

@@ -149,6 +149,16 @@ pub struct Health {
     pub log: Vec<HealthcheckResult>,
 }
 
+/// A container's health in a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthSummary {
+    /// `none`, `starting`, `healthy`, `unhealthy`.
+    pub status: String,
+    /// Failures in a row.
+    pub failing_streak: i64,
+}
+
 /// One probe.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -276,6 +286,9 @@ pub struct ContainerSummary {
     pub state: String,
     /// For people, e.g. `Up 3 minutes`.
     pub status: String,
+    /// What its probes say; since 1.52.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSummary>,
     /// Network mode.
     pub host_config: SummaryHostConfig,
     /// Ends by network.

@@ -21,6 +21,7 @@ pub mod message;
 pub mod network;
 pub mod stats;
 pub mod system;
+pub mod usage;
 pub mod volume;
 
 pub use container::{

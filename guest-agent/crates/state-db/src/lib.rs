@@ -239,6 +239,7 @@ mod tests {
             host: docker_api::HostConfig::default(),
             networks: BTreeMap::new(),
             image: None,
+            image_manifest: None,
             image_name: None,
             mounts: Vec::new(),
         }

@@ -389,7 +389,7 @@ fn version() -> SystemVersion {
     };
     let kernel_version = text(uname.release());
     let details = [
-        ("ApiVersion", api_server::version::MAX.to_string()),
+        ("ApiVersion", api_server::version::OFFERED.to_string()),
         ("Arch", arch.clone()),
         ("Experimental", "false".to_owned()),
         ("KernelVersion", kernel_version.clone()),

@@ -15,13 +15,10 @@ use serde_json::json;
 use super::{
     Answer, created, empty, json, line, no_content, not_there, stats, streaming, streams, websocket,
 };
-use crate::{call::Call, version::ApiVersion};
+use crate::{call::Call, compat, version::ApiVersion};
 
 /// Since then a limit of processes can be changed.
-const PIDS_UPDATE_SINCE: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 40,
-};
+const PIDS_UPDATE_SINCE: ApiVersion = ApiVersion::v1(40);
 
 pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
     let name = call.name.clone();
@@ -36,10 +33,12 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
                 size: call.query.flag("size"),
                 filters: call.query.filters()?,
             };
-            json(&engine.list_containers(&options).await?)
+            let listed = engine.list_containers(&options).await?;
+            json(&compat::containers(listed, call.version))
         }
         "container_create" => {
-            let request: ContainerCreateRequest = call.json().await?;
+            let mut request: ContainerCreateRequest = call.json().await?;
+            compat::create(&mut request, call.version)?;
             let name = call.query.get("name").map(str::to_owned);
             let platform = call
                 .query
@@ -52,11 +51,12 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
                 warnings: made.warnings,
             })
         }
-        "container_inspect" => json(
-            &engine
+        "container_inspect" => {
+            let shown = engine
                 .inspect_container(&name, call.query.flag("size"))
-                .await?,
-        ),
+                .await?;
+            json(&compat::container(shown, call.version))
+        }
         "container_start" => {
             if !hyper::body::Body::is_end_stream(&call.body)
                 && call

@@ -6,9 +6,10 @@ use axum::body::Body;
 use docker_api::EventMessage;
 use engine::{Engine, containers::prune::moment, ports::world::Timestamp};
 use errdefs::{Error, ErrorKind, Result};
+use http::header::ACCEPT;
 
 use super::{Answer, line, streaming};
-use crate::{call::Call, query::Filters};
+use crate::{call::Call, compat, query::Filters, version::ApiVersion};
 
 /// Filters that fit the start of an actor's id or name, whatever its type is.
 const BY_NAME: [&str; 9] = [
@@ -24,6 +25,9 @@ const BY_NAME: [&str; 9] = [
 ];
 /// Actions that are told with more after a colon: when one of them is asked for, the start of an action is enough.
 const LONG_ACTIONS: [&str; 3] = ["health_status", "exec_create", "exec_start"];
+
+/// Since then a client chooses the form.
+const CHOICE_SINCE: ApiVersion = ApiVersion::v1(52);
 
 pub(super) fn events(engine: &Arc<Engine>, call: &Call) -> Answer {
     let (since, until) = (time(engine, call, "since")?, time(engine, call, "until")?);
@@ -49,6 +53,7 @@ pub(super) fn events(engine: &Arc<Engine>, call: &Call) -> Answer {
     let from = since.unwrap_or_default();
     kept.retain(|event| event.time_nano >= from.0);
     let engine = Arc::clone(engine);
+    let (version, form) = (call.version, Form::of(call));
     let fits = move |event: &EventMessage| {
         fits(&filters, event) && until.is_none_or(|until| event.time_nano <= until.0)
     };
@@ -62,9 +67,11 @@ pub(super) fn events(engine: &Arc<Engine>, call: &Call) -> Answer {
                         Some(event) => event,
                         None => engine.next_event(&mut listener, until).await?,
                     };
-                    if fits(&event) {
+                    if fits(&event)
+                        && let Some(event) = compat::event(&event, version)
+                    {
                         return Some((
-                            Ok::<_, std::io::Error>(line(&*event)),
+                            Ok::<_, std::io::Error>(form.write(&event)),
                             (listener, kept, engine),
                         ));
                     }
@@ -72,7 +79,58 @@ pub(super) fn events(engine: &Arc<Engine>, call: &Call) -> Answer {
             }
         },
     );
-    streaming("application/json", Body::from_stream(stream))
+    streaming(form.content_type(), Body::from_stream(stream))
+}
+
+/// How events follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Lines, under the name of one JSON text: so clients before 1.52 have it.
+    Json,
+    /// Lines. Spec: jsonlines.org.
+    Lines,
+    /// Lines. Spec: ndjson.
+    NewlineDelimited,
+    /// Each begins with a record separator. Spec: RFC 7464.
+    Sequence,
+}
+
+impl Form {
+    /// What the client accepts, else the version's own.
+    fn of(call: &Call) -> Self {
+        if call.version < CHOICE_SINCE {
+            return Self::Json;
+        }
+        let accepted = call.headers.get_all(ACCEPT).iter();
+        let mut accepted = accepted
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|range| range.split(';').next().unwrap_or_default().trim());
+        accepted
+            .find_map(|name| {
+                [Self::Lines, Self::NewlineDelimited, Self::Sequence]
+                    .into_iter()
+                    .find(|form| form.content_type() == name)
+            })
+            .unwrap_or(Self::Lines)
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Lines => "application/jsonl",
+            Self::NewlineDelimited => "application/x-ndjson",
+            Self::Sequence => "application/json-seq",
+        }
+    }
+
+    fn write(self, event: &EventMessage) -> bytes::Bytes {
+        let text = line(event);
+        if self == Self::Sequence {
+            return [b"\x1e", &text[..]].concat().into();
+        }
+        text
+    }
 }
 
 fn time(engine: &Engine, call: &Call, name: &str) -> Result<Option<Timestamp>> {

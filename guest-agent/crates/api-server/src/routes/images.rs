@@ -19,18 +19,30 @@ use tokio::sync::mpsc;
 use super::{Answer, commit, empty, json, line, not_there, streaming};
 use crate::{
     call::{Call, body_of},
+    compat,
     rest::relay,
+    version::ApiVersion,
 };
 
 /// Steps of progress that wait for a slow client.
 const STEPS: usize = 256;
 
+/// Since then a list says what images share.
+const SHARED_SIZE_SINCE: ApiVersion = ApiVersion::v1(42);
+
 pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
     let name = call.name.clone();
     let platform = platform(call.query.get("platform").unwrap_or_default());
     match call.operation {
-        "image_list" => json(&engine.list_images(&call.query.filters()?).await?),
-        "image_inspect" => json(&engine.inspect_image(&name, platform.as_deref()).await?),
+        "image_list" => {
+            let shared = call.version >= SHARED_SIZE_SINCE && call.query.flag("shared-size");
+            let listed = engine.list_images(&call.query.filters()?, shared).await?;
+            json(&compat::images(listed, call.version))
+        }
+        "image_inspect" => {
+            let shown = engine.inspect_image(&name, platform.as_deref()).await?;
+            json(&compat::image(shown, call.version))
+        }
         "image_history" => json(&engine.image_history(&name, platform.as_deref()).await?),
         "image_tag" => {
             let (repository, tag) = (
@@ -193,7 +205,7 @@ async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
 }
 
 /// `X-Registry-Auth`: JSON in URL-safe base64.
-fn credentials(call: &Call) -> Result<Option<Credentials>> {
+pub(super) fn credentials(call: &Call) -> Result<Option<Credentials>> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "lowercase", default)]
     struct Auth {

@@ -12,15 +12,9 @@ use super::{Answer, json, line};
 use crate::{call::Call, version::ApiVersion};
 
 /// Since then a sample says which system it is of.
-const OS_TYPE_SINCE: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 52,
-};
+const OS_TYPE_SINCE: ApiVersion = ApiVersion::v1(52);
 /// Since then a single sample can be had without a second one to compare with.
-const ONE_SHOT_SINCE: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 41,
-};
+const ONE_SHOT_SINCE: ApiVersion = ApiVersion::v1(41);
 
 /// `GET /containers/{id}/stats`.
 pub(super) async fn stats(engine: &Arc<Engine>, call: &Call) -> Answer {

@@ -8,8 +8,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, events, json as answer_json, not_there};
-use crate::{Api, call::Call, error};
+use super::{Answer, events, json as answer_json, not_there, usage};
+use crate::{Api, call::Call, compat, error};
 
 /// `GET` and `HEAD /_ping`. For `HEAD` the server leaves the body out and keeps its length.
 pub(super) fn ping() -> Response<Body> {
@@ -37,7 +37,8 @@ pub(super) fn version(api: &Api) -> Response<Body> {
 
 pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
     match call.operation {
-        "system_info" => answer_json(&info(engine).await),
+        "system_info" => answer_json(&compat::info(info(engine).await, call.version)),
+        "system_data_usage" => usage::answer(engine, &call).await,
         "system_events" => events::events(engine, &call),
         "system_auth" => {
             let wish: Login = call.json().await?;

@@ -13,15 +13,9 @@ use crate::{
 };
 
 /// Since then the client says which streams it wants; before it got all of them.
-const CHOOSES_SINCE: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 42,
-};
+const CHOOSES_SINCE: ApiVersion = ApiVersion::v1(42);
 /// Since then output travels in binary messages; before in text.
-const BINARY_SINCE: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 28,
-};
+const BINARY_SINCE: ApiVersion = ApiVersion::v1(28);
 
 /// `GET /containers/{id}/attach/ws`.
 pub(super) async fn attach(engine: &Arc<Engine>, mut call: Call) -> Answer {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use docker_api::{ContainerCreateRequest, EndpointSettings};
+use docker_api::{
+    ContainerCreateRequest, EndpointSettings,
+    inspect::{OciDescriptor, OciPlatform},
+};
 use errdefs::{Error, ErrorKind, Result};
 
 use super::{container::Container, merge, name, record::ContainerRecord, state::State};
@@ -107,6 +110,7 @@ impl Engine {
             host: host_config,
             networks,
             image: image.as_ref().map(|image| image.id.clone()),
+            image_manifest: image.as_ref().map(manifest_of),
             image_name: image.as_ref().and_then(|image| image.name.clone()),
             mounts,
             id: id.clone(),
@@ -268,4 +272,16 @@ fn networks_of(
     }
     asked.entry(mode.to_owned()).or_default();
     asked
+}
+
+/// The manifest a container runs from, as it is shown.
+fn manifest_of(image: &PickedImage) -> OciDescriptor {
+    OciDescriptor {
+        platform: Some(OciPlatform {
+            architecture: image.config.architecture.clone(),
+            os: image.config.os.clone(),
+            variant: image.config.variant.clone(),
+        }),
+        ..crate::images::descriptor(&image.manifest)
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use docker_api::inspect::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
+use docker_api::inspect::{
+    ContainerSummary, HealthSummary, Port, SummaryHostConfig, SummaryNetworks,
+};
 use errdefs::{Error, ErrorKind, Result};
 
 use super::{
@@ -147,6 +149,7 @@ impl Engine {
             }
             .to_owned(),
             status: status(life, now),
+            health: Some(health_summary(life)),
             host_config: SummaryHostConfig {
                 network_mode: record.host.network_mode.clone(),
             },
@@ -154,6 +157,7 @@ impl Engine {
                 networks: settings.networks,
             },
             mounts: shown_mounts(record),
+            image_manifest_descriptor: record.image_manifest.clone(),
             ..ContainerSummary::default()
         }
     }
@@ -437,6 +441,20 @@ pub(crate) fn labels_fit(
             .and_then(|labels| labels.get(name))
             .is_some_and(|own| value.is_none_or(|value| own == value))
     })
+}
+
+/// What its probes say, for a list.
+fn health_summary(life: &Life) -> HealthSummary {
+    match &life.state.health {
+        None => HealthSummary {
+            status: "none".to_owned(),
+            failing_streak: 0,
+        },
+        Some(health) => HealthSummary {
+            status: health.status.word().to_owned(),
+            failing_streak: health.failing_streak,
+        },
+    }
 }
 
 /// The command as one line; an argument with a space or a quote is put in quotes.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use docker_api::{ContainerConfig, EndpointSettings, HostConfig};
+use docker_api::{ContainerConfig, EndpointSettings, HostConfig, inspect::OciDescriptor};
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub struct ContainerRecord {
     pub networks: BTreeMap<String, EndpointSettings>,
     /// Image ID; none: made without an image.
     pub image: Option<Digest>,
+    /// The platform's manifest it runs from; none: made by a Berth that did not keep it.
+    #[serde(default)]
+    pub image_manifest: Option<OciDescriptor>,
     /// Canonical name the image was found by.
     pub image_name: Option<String>,
     /// Mounts.
@@ -68,6 +71,7 @@ pub(crate) mod tests {
             host: HostConfig::default(),
             networks: BTreeMap::new(),
             image: None,
+            image_manifest: None,
             image_name: None,
             mounts: Vec::new(),
         }

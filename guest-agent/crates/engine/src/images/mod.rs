@@ -2,10 +2,12 @@
 
 mod commit;
 mod config_of;
+mod distribution;
 mod instructions;
 mod pull;
+pub(crate) mod sharing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use docker_api::{
     image::{
@@ -19,6 +21,7 @@ use serde_json::{Map, Value};
 
 pub use commit::CommitRequest;
 pub use pull::PullRequest;
+use sharing::Sharing;
 
 use crate::{
     Engine,
@@ -52,11 +55,11 @@ pub(crate) fn reference(text: &str) -> Result<Reference> {
 }
 
 impl Engine {
-    /// Lists images, newest first. Docker API: GET /images/json.
+    /// Lists images, newest first; with what they share when asked. Docker API: GET /images/json.
     ///
     /// # Errors
     /// `InvalidParameter` for a bad filter.
-    pub async fn list_images(&self, filters: &Filters) -> Result<Vec<ImageSummary>> {
+    pub async fn list_images(&self, filters: &Filters, shared: bool) -> Result<Vec<ImageSummary>> {
         check_names(
             filters,
             &[
@@ -80,8 +83,11 @@ impl Engine {
         let dangling = values(filters, "dangling")
             .next()
             .map(|value| matches!(value, "1" | "true"));
+        let all = self.ports.images.list().await?;
+        let sharing = shared.then(|| Sharing::of(&all));
+        let users = self.users_of_images();
         let mut listed = Vec::new();
-        for mut image in self.ports.images.list().await? {
+        for (number, mut image) in all.into_iter().enumerate() {
             let at = created(&image);
             let labels = labels(&image);
             if before.is_some_and(|before| at >= before)
@@ -103,19 +109,32 @@ impl Engine {
                 }
             }
             listed.push(ImageSummary {
-                containers: -1,
+                containers: users.get(&image.target.digest).copied().unwrap_or(0),
                 created: at.0.div_euclid(1_000_000_000),
                 id: image.target.digest.to_string(),
                 labels,
                 descriptor: Some(descriptor(&image.target)),
                 repo_digests: familiar(&image.digests),
                 repo_tags: familiar(&image.tags),
-                shared_size: -1,
+                shared_size: sharing.as_ref().map_or(-1, |sharing| {
+                    i64::try_from(sharing.shared[number]).unwrap_or(i64::MAX)
+                }),
                 size: image.size_bytes,
                 ..ImageSummary::default()
             });
         }
         Ok(listed)
+    }
+
+    /// How many containers each image has.
+    fn users_of_images(&self) -> HashMap<oci::Digest, i64> {
+        let mut users = HashMap::new();
+        for container in self.containers.all() {
+            if let Some(image) = &container.record().image {
+                *users.entry(image.clone()).or_default() += 1;
+            }
+        }
+        users
     }
 
     /// Shows one. Docker API: GET /images/{name}/json.
@@ -398,7 +417,7 @@ fn labels(image: &Image) -> Option<BTreeMap<String, String>> {
     image.config.config.labels.clone()
 }
 
-fn descriptor(target: &Descriptor) -> OciDescriptor {
+pub(crate) fn descriptor(target: &Descriptor) -> OciDescriptor {
     OciDescriptor {
         media_type: target.media_type.clone(),
         digest: target.digest.to_string(),

@@ -46,26 +46,26 @@ pub struct PullRequest {
 }
 
 #[derive(Deserialize)]
-struct Document {
+pub(super) struct Document {
     #[serde(default)]
-    manifests: Vec<Entry>,
-    config: Option<Entry>,
+    pub(super) manifests: Vec<Entry>,
+    pub(super) config: Option<Entry>,
     #[serde(default)]
     layers: Vec<Entry>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+pub(super) struct Entry {
     #[serde(default)]
     media_type: String,
     digest: Digest,
     size: u64,
-    platform: Option<Platform>,
+    pub(super) platform: Option<Platform>,
 }
 
 impl Entry {
-    fn descriptor(&self) -> Descriptor {
+    pub(super) fn descriptor(&self) -> Descriptor {
         Descriptor {
             media_type: self.media_type.clone(),
             digest: self.digest.clone(),
@@ -374,7 +374,7 @@ enum Broken {
     ForGood(Error),
 }
 
-fn parse(bytes: &[u8], digest: &Digest) -> Result<Document> {
+pub(super) fn parse(bytes: &[u8], digest: &Digest) -> Result<Document> {
     let document: Document = serde_json::from_slice(bytes)
         .map_err(|error| damaged(format!("manifest {digest} cannot be read: {error}")))?;
     if document.manifests.len().max(document.layers.len()) > MAX_ENTRIES {

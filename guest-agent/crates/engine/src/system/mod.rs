@@ -1,6 +1,7 @@
 //! What the engine says about itself.
 
 pub mod reload;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 

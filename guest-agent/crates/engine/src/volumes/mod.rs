@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use docker_api::volume::{Volume as Shown, VolumeCreate, VolumeList, VolumesPruned};
+use docker_api::volume::{Volume as Shown, VolumeCreate, VolumeList, VolumeUsage, VolumesPruned};
 use errdefs::{Error, ErrorKind, Result};
 
 use crate::{
@@ -78,6 +78,24 @@ impl Engine {
             volumes: listed.map(shown).collect(),
             warnings: None,
         })
+    }
+
+    /// All of them, each with its size and the number of its users; one that cannot be measured has the size -1.
+    pub(crate) async fn measured_volumes(&self) -> Result<Vec<Shown>> {
+        let mut measured = Vec::new();
+        for volume in self.ports.volumes.list().await? {
+            let size = self.ports.volumes.usage(&volume.name).await;
+            let users = self.users_of_volume(&volume.name).len();
+            let usage = VolumeUsage {
+                ref_count: i64::try_from(users).unwrap_or(i64::MAX),
+                size: size.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            };
+            measured.push(Shown {
+                usage_data: Some(usage),
+                ..shown(volume)
+            });
+        }
+        Ok(measured)
     }
 
     /// Removes a volume and its content. Docker API: DELETE /volumes/{name}; `force`: one that is not there is fine.

@@ -1,8 +1,9 @@
 //! Images: pull, load, save, tag, list, inspect, remove.
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
 
-use super::{checks, inspect};
+use super::{checks, inspect, raw};
 use crate::Bed;
 
 checks![
@@ -14,6 +15,7 @@ checks![
     tag_and_untag,
     an_image_in_use_is_not_removed,
     a_missing_manifest_is_an_error_in_dockers_words,
+    a_registry_is_asked_without_a_pull,
     a_registry_that_is_down_is_an_error,
     a_corrupt_layer_leaves_nothing_behind,
     a_wrong_platform_is_refused,
@@ -71,6 +73,35 @@ fn run_pulls_what_is_missing(bed: &Bed) -> anyhow::Result<()> {
             .stderr
             .contains(&format!("Unable to find image '{reference}' locally")),
         "{output:?}"
+    );
+    Ok(())
+}
+
+fn a_registry_is_asked_without_a_pull(bed: &Bed) -> anyhow::Result<()> {
+    let address = bed.registry.address();
+    let (status, body) = raw::get(
+        bed,
+        &format!("/v1.51/distribution/{address}/debian:latest/json"),
+    )?;
+    let shown: Value = serde_json::from_str(&body)?;
+    ensure!(status == 200, "{status} {body}");
+    let descriptor = &shown["Descriptor"];
+    ensure!(
+        descriptor["digest"]
+            .as_str()
+            .is_some_and(|digest| digest.starts_with("sha256:"))
+            && descriptor["mediaType"]
+                .as_str()
+                .is_some_and(|kind| kind.contains("manifest"))
+            && descriptor["size"].as_u64() > Some(0),
+        "{shown}"
+    );
+    let (status, _) = raw::get(bed, &format!("/v1.51/distribution/{address}/nosuch:1/json"))?;
+    ensure!(status == 404 || status == 401 || status == 500, "{status}");
+    let (status, body) = raw::get(bed, "/v1.51/distribution/UPPER/json")?;
+    ensure!(
+        status == 400 && body.contains("must be lowercase"),
+        "{status} {body}"
     );
     Ok(())
 }
