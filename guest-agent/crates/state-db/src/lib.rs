@@ -11,6 +11,7 @@ mod files;
 
 use std::{
     io,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,6 +29,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
 /// Pages kept in memory: records are small and read once.
 const CACHE_BYTES: usize = 1 << 20;
+/// Most that is read of a file a container may write.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 const STATE_FILE: &str = "state.json";
 
 /// The store in a folder.
@@ -220,6 +223,15 @@ impl Store for StateDb {
         std::fs::write(&path, content).map_err(|error| at_path("write", &path, &error))?;
         Ok(path)
     }
+
+    async fn read_file(&self, id: &ContainerId, name: &str) -> Result<Vec<u8>> {
+        let path = self.folder(id).join(name);
+        let mut content = Vec::new();
+        std::fs::File::open(&path)
+            .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut content))
+            .map_err(|error| at_path("read", &path, &error))?;
+        Ok(content)
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +253,7 @@ mod tests {
             image: None,
             image_manifest: None,
             image_name: None,
+            links: Vec::new(),
             mounts: Vec::new(),
         }
     }

@@ -106,10 +106,8 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
         }
         "container_delete" => {
             if call.query.flag("link") {
-                return Err(Error::new(
-                    ErrorKind::NotImplemented,
-                    "links are not implemented by this version of Berth",
-                ));
+                engine.remove_link(&name).await?;
+                return no_content();
             }
             let options = RemoveOptions {
                 force: call.query.flag("force"),

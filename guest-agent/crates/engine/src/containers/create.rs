@@ -103,6 +103,7 @@ impl Engine {
             &host_config.network_mode,
             address,
         )?);
+        let links = self.new_links(&host_config)?;
         let record = ContainerRecord {
             name: self.take_name(name, &id)?,
             created: self.ports.world.now(),
@@ -112,6 +113,7 @@ impl Engine {
             image: image.as_ref().map(|image| image.id.clone()),
             image_manifest: image.as_ref().map(manifest_of),
             image_name: image.as_ref().and_then(|image| image.name.clone()),
+            links,
             mounts,
             id: id.clone(),
         };

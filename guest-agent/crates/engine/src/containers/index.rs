@@ -93,6 +93,16 @@ impl Index {
         {
             return Ok(Arc::clone(container));
         }
+        // A link is a name, too.
+        let linked = name.split_once('/').and_then(|(parent, alias)| {
+            let parent = tables.by_id.get(tables.names.get(parent)?.as_str())?;
+            let record = parent.record();
+            let link = record.links.iter().find(|link| link.alias == alias)?;
+            tables.by_id.get(link.child.as_str())
+        });
+        if let Some(container) = linked {
+            return Ok(Arc::clone(container));
+        }
         let mut matches = tables
             .by_id
             .range(reference.to_owned()..)

@@ -1,7 +1,7 @@
 //! Shows a container.
 
 use docker_api::{
-    EndpointSettings, PortMap,
+    EndpointSettings, HostConfig, PortMap,
     inspect::{ContainerInspect, ContainerState, GraphDriver, MountPoint, NetworkSettings},
 };
 use errdefs::Result;
@@ -62,7 +62,10 @@ impl Engine {
             driver: DRIVER.to_owned(),
             platform: "linux".to_owned(),
             exec_ids: (!execs.is_empty()).then_some(execs),
-            host_config: record.host.clone(),
+            host_config: HostConfig {
+                links: self.shown_links(&record),
+                ..record.host.clone()
+            },
             graph_driver: GraphDriver {
                 data: None,
                 name: DRIVER.to_owned(),

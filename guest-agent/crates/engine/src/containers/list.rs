@@ -83,11 +83,16 @@ impl Engine {
         let all = options.all || options.limit > 0 || filters.contains_key("status");
         let ports = Ports::new(filters)?;
         let now = self.ports.world.now();
+        let mut link_names = self.link_names();
         let mut shown = Vec::new();
         for (record, container) in containers {
+            let links = link_names.remove(&record.id).unwrap_or_default();
             let life = container.life();
             let running = life.state.is_running() || life.state.phase == Phase::Restarting;
-            if !all && !running || !bounds.contains(&record) || !names.matches(&record.name) {
+            if !all && !running
+                || !bounds.contains(&record)
+                || !names.match_any(&record.name, &links)
+            {
                 continue;
             }
             if !fits(filters, &record, &life)
@@ -104,7 +109,11 @@ impl Engine {
             {
                 continue;
             }
-            shown.push(self.summary(&container, &record, &life, now));
+            let mut summary = self.summary(&container, &record, &life, now);
+            summary
+                .names
+                .extend(links.iter().map(|name| format!("/{name}")));
+            shown.push(summary);
             if options.limit > 0 && shown.len() == options.limit {
                 break;
             }
@@ -234,6 +243,10 @@ impl Names {
                 .filter_map(|pattern| regex_lite::Regex::new(pattern).ok())
                 .collect(),
         }
+    }
+
+    fn match_any(&self, name: &str, links: &[String]) -> bool {
+        self.matches(name) || links.iter().any(|name| self.matches(name))
     }
 
     fn matches(&self, name: &str) -> bool {

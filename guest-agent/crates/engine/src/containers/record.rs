@@ -6,6 +6,7 @@ use docker_api::{ContainerConfig, EndpointSettings, HostConfig, inspect::OciDesc
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::links::Link;
 use crate::{id::ContainerId, ports::world::Timestamp, spec::MountPoint};
 
 /// A container.
@@ -30,6 +31,9 @@ pub struct ContainerRecord {
     pub image_manifest: Option<OciDescriptor>,
     /// Canonical name the image was found by.
     pub image_name: Option<String>,
+    /// Links to others on the default bridge.
+    #[serde(default)]
+    pub links: Vec<Link>,
     /// Mounts.
     pub mounts: Vec<MountPoint>,
 }
@@ -73,6 +77,7 @@ pub(crate) mod tests {
             image: None,
             image_manifest: None,
             image_name: None,
+            links: Vec::new(),
             mounts: Vec::new(),
         }
     }

@@ -15,6 +15,7 @@ use errdefs::{Classify, Error, ErrorKind, Result};
 
 use super::{
     container::{Container, Run},
+    links::{self, Linked},
     network_files,
     record::ContainerRecord,
     state::Phase,
@@ -112,7 +113,11 @@ impl Engine {
         record: &ContainerRecord,
         run: &mut Run,
     ) -> Result<()> {
-        let record = &self.settings.defaults.at_start(record);
+        let mut record = self.settings.defaults.at_start(record);
+        let linked = self.linked(&record)?;
+        let kept = record.clone();
+        self.link_variables(&kept, &mut record.config)?;
+        let record = &record;
         let id = &record.id;
         let mut steps = Steps::begin(&*self.ports.world);
         let in_root = |path: &'static str| self.ports.rootfs.read_file(id, path.as_ref());
@@ -132,7 +137,7 @@ impl Engine {
         let network = self.network_namespace(record, sandbox.as_ref())?;
         steps.end("network, mounts and user files");
         let files = self
-            .write_network_files(record, sandbox.as_ref(), &network)
+            .write_network_files(record, sandbox.as_ref(), &linked, &network)
             .await?;
         steps.end("files of /etc");
         let cgroup = record.cgroup(&self.settings.cgroup_parent);
@@ -203,6 +208,7 @@ impl Engine {
         self.save_state(container).await;
         steps.end("state");
         tracing::debug!(id = id.as_str(), %steps, "started");
+        self.tell_parents(container).await;
         self.tell_container(container, "start", &[]);
         self.watch(container, shim);
         Ok(())
@@ -314,6 +320,7 @@ impl Engine {
         &self,
         record: &ContainerRecord,
         sandbox: Option<&Sandbox>,
+        linked: &[Linked],
         network: &NamespaceOf,
     ) -> Result<Vec<(PathBuf, &'static str)>> {
         let servers = sandbox
@@ -322,12 +329,13 @@ impl Engine {
         let own = !matches!(network, NamespaceOf::Host);
         let resolv_conf =
             network_files::resolv_conf(record, &self.ports.world.resolv_conf(), servers, own);
-        let hosts = network_files::hosts(
+        let mut hosts = network_files::hosts(
             record,
             sandbox,
             !own || has_ipv6(sandbox),
             self.settings.host_gateway,
         );
+        hosts.extend(linked.iter().map(links::hosts_lines));
         let store = &self.ports.store;
         let (resolv_conf, host_name, hosts) = futures_util::try_join!(
             store.write_file(&record.id, "resolv.conf", resolv_conf.as_bytes()),

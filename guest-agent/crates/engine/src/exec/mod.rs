@@ -289,11 +289,13 @@ impl Engine {
             privileged: config.privileged,
         };
         // The container's own process again: what an exec does not say is taken from it.
+        let mut own = record.config.clone();
+        self.link_variables(&record, &mut own)?;
         let cgroup = record.cgroup(&self.settings.cgroup_parent);
         let process = spec::exec_process(
             &SpecInput {
                 id: &record.id,
-                config: &record.config,
+                config: &own,
                 host: &record.host,
                 mounts: &[],
                 network_files: &[],

@@ -39,4 +39,7 @@ pub trait Store: Send + Sync {
 
     /// Replaces one file in the folder, and says where it is. On the start path.
     async fn write_file(&self, id: &ContainerId, name: &str, content: &[u8]) -> Result<PathBuf>;
+
+    /// One file of the folder; a container may have changed it. At most 1 MiB of it.
+    async fn read_file(&self, id: &ContainerId, name: &str) -> Result<Vec<u8>>;
 }

@@ -9,6 +9,7 @@ mod health;
 mod images;
 mod isolation;
 mod lifecycle;
+mod links;
 mod logs;
 mod network;
 mod raw;
@@ -81,6 +82,7 @@ pub fn all() -> Vec<Check> {
     [
         run::list(),
         lifecycle::list(),
+        links::list(),
         streams::list(),
         events::list(),
         logs::list(),
