@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -119,6 +120,18 @@ impl Container {
     }
 }
 
+/// The layer between an image and a container's own: a file by which programs know that they are in a container. It is the same for all.
+const INIT: &str = "init";
+
+/// Makes that layer unless it is there.
+pub(crate) fn make_init_layer(root: &Path) -> io::Result<()> {
+    let folder = root.join(INIT);
+    fs::create_dir_all(&folder)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o755);
+    options.open(folder.join(".dockerenv")).map(drop)
+}
+
 impl State {
     pub(crate) fn container(&self, id: &ContainerId) -> Result<&Container> {
         self.containers.get(id).ok_or_else(|| {
@@ -129,11 +142,13 @@ impl State {
         })
     }
 
-    /// The folders below a container, the topmost first.
+    /// The folders below a container, the topmost first: what every container has, then its image's.
     pub(crate) fn below(&self, root: &Path, id: &ContainerId) -> Result<Vec<PathBuf>> {
         let container = self.container(id)?;
-        self.lower(root, &container.chains)
-            .ok_or_else(|| damaged(format!("container {id}: a layer of its image is missing")))
+        let layers = self
+            .lower(root, &container.chains)
+            .ok_or_else(|| damaged(format!("container {id}: a layer of its image is missing")))?;
+        Ok([vec![root.join(INIT)], layers].concat())
     }
 }
 
@@ -226,14 +241,10 @@ impl Inner {
         let lower = self.state().below(&self.root, id)?;
         let folder = Container::folder(&self.root, id);
         let upper = folder.join("upper");
-        Ok(if lower.is_empty() {
-            Rootfs::Folder(upper)
-        } else {
-            Rootfs::Overlay {
-                lower,
-                upper,
-                work: folder.join("work"),
-            }
+        Ok(Rootfs::Overlay {
+            lower,
+            upper,
+            work: folder.join("work"),
         })
     }
 

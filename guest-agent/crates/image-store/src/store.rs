@@ -29,7 +29,13 @@ use engine::{id::ContainerId, ports::world::Timestamp};
 use errdefs::{Error, ErrorKind, Result};
 use oci::{Digest, Platform};
 
-use crate::{blobs::Blobs, containers::Container, error::system, layers::Layer, names::Names};
+use crate::{
+    blobs::Blobs,
+    containers::{self, Container},
+    error::system,
+    layers::Layer,
+    names::Names,
+};
 
 /// Images and containers' own layers below one folder.
 #[derive(Debug, Clone)]
@@ -126,6 +132,7 @@ impl Inner {
             )
         })?;
         let root = root.canonicalize().map_err(failed)?;
+        containers::make_init_layer(&root).map_err(failed)?;
         let (names, is_damaged) = Names::load(&root).map_err(failed)?;
         if is_damaged {
             tracing::error!(root = %root.display(), "some names of images are damaged; kept in names.damaged, no image content is removed until the next start");

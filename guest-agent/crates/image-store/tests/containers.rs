@@ -67,6 +67,10 @@ async fn a_container_stands_on_its_image_with_short_paths() {
     let Rootfs::Overlay { lower, upper, work } = &mounts else {
         panic!("{mounts:?}");
     };
+    let [init, lower @ ..] = &lower[..] else {
+        panic!("nothing below");
+    };
+    assert!(init.join(".dockerenv").is_file());
     assert_eq!(lower.len(), 2);
     assert!(lower[0].join("etc/second").exists(), "topmost first");
     assert!(
@@ -101,14 +105,17 @@ async fn a_root_has_the_owner_and_mode_of_the_image() {
 }
 
 #[tokio::test]
-async fn an_image_without_layers_is_an_empty_folder() {
+async fn an_image_without_layers_is_nearly_empty() {
     let fixture = Fixture::new();
     fixture.load(Image::new(&[]).archive(&["scratch"])).await;
     let picked = fixture.store.pick("scratch", None).await.expect("picked");
     let id = container('a');
     fixture.store.create(&id, &picked).await.expect("made");
     let mounts = fixture.store.mounts(&id).await.expect("mounts");
-    assert!(matches!(mounts, Rootfs::Folder(_)));
+    let Rootfs::Overlay { lower, .. } = &mounts else {
+        panic!("{mounts:?}");
+    };
+    assert_eq!(lower.len(), 1);
     fs::write(upper(&mounts).join("f"), "x").expect("written");
     let read = fixture.store.read_file(&id, Path::new("/f")).await;
     assert_eq!(read.expect("read").as_deref(), Some(&b"x"[..]));

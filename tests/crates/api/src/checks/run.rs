@@ -6,6 +6,7 @@ use super::{checks, inspect};
 use crate::Bed;
 
 checks![
+    a_container_knows_that_it_is_one,
     output_comes_back,
     exit_codes_come_back,
     a_missing_program_ends_with_127_and_says_so,
@@ -199,5 +200,38 @@ fn an_unknown_image_is_refused_in_dockers_words(bed: &Bed) -> anyhow::Result<()>
             .contains("No such image: no-such-image:latest"),
         "{output:?}"
     );
+    Ok(())
+}
+
+/// `/.dockerenv` is there, and is nothing that the container made.
+fn a_container_knows_that_it_is_one(bed: &Bed) -> anyhow::Result<()> {
+    let container = bed.start(&[], &["sleep", "60"])?;
+    let seen = bed.docker.ok(&[
+        "exec",
+        &container.name,
+        "stat",
+        "-c",
+        "%F %s %u:%g",
+        "/.dockerenv",
+    ])?;
+    ensure!(seen == "regular empty file 0 0:0", "{seen}");
+    let changed = bed.docker.ok(&["diff", &container.name])?;
+    ensure!(changed.is_empty(), "{changed}");
+    let archive = bed.docker.run(&["export", &container.name])?.stdout;
+    let mut archive = tar::Archive::new(&archive[..]);
+    let mut names = Vec::new();
+    for entry in archive.entries()? {
+        names.push(entry?.path()?.display().to_string());
+    }
+    ensure!(
+        names
+            .iter()
+            .any(|name| name.trim_start_matches("./") == ".dockerenv"),
+        "{names:?}"
+    );
+    // A program may take it away.
+    bed.docker
+        .ok(&["exec", &container.name, "rm", "/.dockerenv"])?;
+    ensure!(bed.docker.ok(&["diff", &container.name])? == "D /.dockerenv");
     Ok(())
 }
