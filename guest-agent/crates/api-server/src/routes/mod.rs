@@ -1,5 +1,6 @@
 //! The operations, one file per resource.
 
+mod builds;
 mod commit;
 mod containers;
 mod events;
@@ -7,6 +8,7 @@ mod exec;
 mod files;
 mod images;
 mod networks;
+mod plugins;
 mod stats;
 mod streams;
 mod system;
@@ -58,6 +60,8 @@ async fn of_engine(engine: &Arc<Engine>, call: Call) -> Answer {
         "image" => images::answer(engine, call).await,
         "volume" => volumes::answer(engine, call).await,
         "network" => networks::answer(engine, call).await,
+        "plugin" => plugins::answer(engine, call).await,
+        "build" => builds::answer(call).await,
         "system" => system::answer(engine, call).await,
         _ => Err(not_there(&call)),
     }
