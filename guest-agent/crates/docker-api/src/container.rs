@@ -56,7 +56,6 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mac_address: String,
     /// Build triggers, kept for inspect.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_build: Option<Vec<String>>,
     /// User labels.
     pub labels: Option<BTreeMap<String, String>>,

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -105,6 +106,9 @@ impl Container {
         }
         fs::create_dir(&draft)?;
         make_root_folder(&draft.join("upper"), below)?;
+        // Programs look for it to find out that they are in a container.
+        let mark = File::create_new(draft.join("upper/.dockerenv"))?;
+        mark.set_permissions(fs::Permissions::from_mode(0o755))?;
         fs::create_dir(draft.join("work"))?;
         let record = Record {
             image: self.image.to_string(),

@@ -1,5 +1,6 @@
 //! The checks, by what a user does.
 
+mod clients;
 mod commits;
 mod errors;
 mod events;
@@ -92,6 +93,7 @@ pub fn all() -> Vec<Check> {
         top::list(),
         update::list(),
         websocket::list(),
+        clients::list(),
     ]
     .concat()
 }
