@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -127,9 +127,8 @@ const INIT: &str = "init";
 pub(crate) fn make_init_layer(root: &Path) -> io::Result<()> {
     let folder = root.join(INIT);
     fs::create_dir_all(&folder)?;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o755);
-    options.open(folder.join(".dockerenv")).map(drop)
+    let mark = File::create(folder.join(".dockerenv"))?;
+    mark.set_permissions(fs::Permissions::from_mode(0o755))
 }
 
 impl State {

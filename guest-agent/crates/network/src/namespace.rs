@@ -263,3 +263,8 @@ impl Maker {
         Ok(())
     }
 }
+
+/// Whether the kernel gives a namespace's loopback an IPv6 address.
+pub(crate) fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}

@@ -108,6 +108,7 @@ impl Record {
             endpoints: self.endpoints.clone(),
             ports,
             dns: Vec::new(),
+            loopback_ipv6: crate::namespace::has_ipv6(),
         }
     }
 

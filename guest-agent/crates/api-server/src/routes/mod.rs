@@ -1,5 +1,6 @@
 //! The operations, one file per resource.
 
+mod builds;
 mod commit;
 mod containers;
 mod events;
@@ -7,6 +8,7 @@ mod exec;
 mod files;
 mod images;
 mod networks;
+mod plugins;
 mod stats;
 mod streams;
 mod system;
@@ -59,17 +61,14 @@ async fn of_engine(engine: &Arc<Engine>, call: Call) -> Answer {
         "image" => images::answer(engine, call).await,
         "volume" => volumes::answer(engine, call).await,
         "network" => networks::answer(engine, call).await,
+        "plugin" => plugins::answer(engine, call).await,
+        "build" => builds::answer(call).await,
         "system" => system::answer(engine, call).await,
         "distribution" => {
             let credentials = images::credentials(&call).unwrap_or_default();
             let shown = engine.inspect_distribution(&call.name, credentials.as_ref());
             json(&shown.await?)
         }
-        // There is no builder whose cache could be pruned, and there are no plugins.
-        _ if call.operation == "build_prune" => {
-            json(&serde_json::json!({"CachesDeleted": null, "SpaceReclaimed": 0}))
-        }
-        _ if call.operation == "plugin_list" => json(&[(); 0]),
         _ => Err(not_there(&call)),
     }
 }

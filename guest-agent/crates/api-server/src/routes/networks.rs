@@ -13,6 +13,7 @@ pub(super) async fn answer(engine: &Engine, call: Call) -> Answer {
             engine.remove_network(&call.name).await?;
             no_content()
         }
+        "network_prune" => json(&engine.prune_networks(&call.query.filters()?)?),
         _ => Err(not_there(&call)),
     }
 }

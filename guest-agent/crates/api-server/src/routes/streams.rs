@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::body::Body;
 use engine::{
     Engine,
-    containers::{AttachOptions, Attachment, prune::moment},
+    containers::{AttachOptions, Attachment, prune::seconds},
     ports::{
         BoxStream, ByteStream,
         containers::{AttachRequest, LogEntry, LogQuery},
@@ -190,23 +190,25 @@ fn cells(text: &str) -> std::result::Result<u16, &'static str> {
 
 /// `GET /containers/{id}/logs`.
 pub(super) async fn logs(engine: &Arc<Engine>, call: Call) -> Answer {
-    let now = engine.now();
     let time = |name: &str| -> Result<Option<Timestamp>> {
-        match call
-            .query
-            .get(name)
-            .filter(|text| !matches!(*text, "" | "0"))
-        {
-            None => Ok(None),
-            Some(text) => moment(text, now).map(Some).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidParameter,
-                    format!(
-                        "invalid value for \"{name}\": failed to parse value {text:?} as a time"
-                    ),
-                )
-            }),
+        let text = call.query.get(name).unwrap_or_default();
+        if matches!(text, "" | "0") {
+            return Ok(None);
         }
+        // A whole number of seconds may have a fraction; nothing else is a time here.
+        let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+        seconds(text).map(Some).ok_or_else(|| {
+            let why = match whole.parse::<i64>() {
+                Err(error) if *error.kind() == std::num::IntErrorKind::PosOverflow => {
+                    "value out of range"
+                }
+                _ => "invalid syntax",
+            };
+            Error::new(
+                ErrorKind::System,
+                format!("strconv.ParseInt: parsing {whole:?}: {why}"),
+            )
+        })
     };
     let query = LogQuery {
         stdout: call.query.flag("stdout"),

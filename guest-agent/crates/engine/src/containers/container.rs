@@ -26,6 +26,8 @@ pub(crate) struct Life {
     pub(crate) state: State,
     /// How often it ended, so that an end between two looks is seen.
     pub(crate) ends: u64,
+    /// The same without starts that failed.
+    pub(crate) exits: u64,
     /// Its removal is under way.
     pub(crate) removing: bool,
     /// It is gone.

@@ -68,6 +68,7 @@ impl Engine {
                 && starts_again(&record.host.restart_policy, exit.code, life.state.restarts);
             life.state.end(exit, again);
             life.ends += 1;
+            life.exits += 1;
             again
         });
         self.save_state(container).await;
@@ -116,6 +117,7 @@ impl Engine {
             container.change(|life| {
                 life.state.phase = super::state::Phase::Exited;
                 life.ends += 1;
+                life.exits += 1;
             });
             self.save_state(container).await;
             return;

@@ -9,7 +9,10 @@ use errdefs::Result;
 use super::{container::Container, record::ContainerRecord, state::State};
 use crate::{
     Engine, logging,
-    ports::logging::{LogFormat, LogTarget},
+    ports::{
+        logging::{LogFormat, LogTarget},
+        world::Timestamp,
+    },
     spec::{self, MountKind},
     time::{rfc3339, rfc3339_or_never},
 };
@@ -26,7 +29,12 @@ impl Engine {
         let container = self.containers.find(reference)?;
         let record = container.record();
         let folder = self.ports.store.folder(&record.id);
-        let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        // They are made by its first start.
+        let is_new = container.state().started == Timestamp::default();
+        let file = |name: &str| match is_new {
+            true => String::new(),
+            false => folder.join(name).to_string_lossy().into_owned(),
+        };
         let (size_rw, size_root_fs) = if size {
             let (own, image) = self.ports.rootfs.usage(&record.id).await?;
             (Some(own), Some(own + image))
@@ -35,7 +43,9 @@ impl Engine {
         };
         // Only json-file's is shown: what the others write is their own.
         let log_path = match logging::target(&record, "", &folder) {
-            Ok(LogTarget::File(file)) if matches!(file.format, LogFormat::JsonLines { .. }) => {
+            Ok(LogTarget::File(file))
+                if !is_new && matches!(file.format, LogFormat::JsonLines { .. }) =>
+            {
                 file.path.to_string_lossy().into_owned()
             }
             _ => String::new(),

@@ -97,7 +97,7 @@ impl Engine {
             }
             if !fits(filters, &record, &life)
                 || !self.fits_networks(filters, &container)
-                || !ports.fit(&self.shown_ports(&container, &record))
+                || !ports.fit(&self.shown_ports(&container))
             {
                 continue;
             }
@@ -149,7 +149,7 @@ impl Engine {
                 .unwrap_or_default(),
             command: command(&spec::arguments(&record.config)),
             created: record.created.0.div_euclid(1_000_000_000),
-            ports: self.shown_ports(container, record),
+            ports: self.shown_ports(container),
             labels: record.config.labels.clone().unwrap_or_default(),
             state: if life.removing {
                 "removing"
@@ -171,8 +171,9 @@ impl Engine {
         }
     }
 
-    fn shown_ports(&self, container: &Container, record: &ContainerRecord) -> Vec<Port> {
-        ports(&self.network_settings(container).ports, record)
+    /// Those of its sandbox: one that does not run has none.
+    fn shown_ports(&self, container: &Container) -> Vec<Port> {
+        ports(&self.network_settings(container).ports)
     }
 
     /// What `before` and `since` allow.
@@ -307,11 +308,25 @@ fn check(filters: &Filters) -> Result<()> {
 ///
 /// # Errors
 /// `InvalidParameter` in Docker's words.
-pub(crate) fn check_names(filters: &Filters, known: &[&str]) -> Result<()> {
+pub fn check_names(filters: &Filters, known: &[&str]) -> Result<()> {
     match filters.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(invalid(format!("invalid filter '{name}'"))),
         None => Ok(()),
     }
+}
+
+/// Refuses filters of plugins that nobody knows.
+///
+/// # Errors
+/// `InvalidParameter` in Docker's words.
+pub fn check_plugin_filters(filters: &Filters) -> Result<()> {
+    check_names(filters, &["enabled", "capability"])?;
+    let wanted: Vec<&str> = values(filters, "enabled").collect();
+    if !wanted.is_empty() && !matches!(wanted[..], ["1" | "true"] | ["0" | "false"]) {
+        let wanted = wanted.join(" ");
+        return Err(invalid(format!("invalid filter 'enabled=[{wanted}]'")));
+    }
+    Ok(())
 }
 
 fn invalid(message: String) -> Error {
@@ -484,19 +499,9 @@ fn command(arguments: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-fn ports(published: &docker_api::PortMap, record: &ContainerRecord) -> Vec<Port> {
+fn ports(published: &docker_api::PortMap) -> Vec<Port> {
     let mut ports = BTreeSet::new();
-    let exposed = record
-        .config
-        .exposed_ports
-        .iter()
-        .flatten()
-        .map(|(port, _)| (port, &None));
-    let none_published = published.is_empty();
-    for (port, ends) in published
-        .iter()
-        .chain(exposed.filter(|_| none_published && record.host.network_mode != "host"))
-    {
+    for (port, ends) in published {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
         let Ok(private_port) = number.parse() else {
             continue;

@@ -51,6 +51,10 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageConfiguration) {
     if let Some(health) = &image.healthcheck {
         merge_health(config.healthcheck.get_or_insert_default(), health);
     }
+    // One empty word is how the CLI says that there is to be no entrypoint.
+    config
+        .entrypoint
+        .take_if(|entrypoint| matches!(&entrypoint[..], [only] if only.is_empty()));
     // Docker takes over neither `Shell` nor `OnBuild`.
 }
 
@@ -114,6 +118,7 @@ pub(crate) fn check_command(config: &ContainerConfig) -> Result<()> {
 /// Labels are shown as an object, never as `null`.
 pub(crate) fn fill_in(config: &mut ContainerConfig) {
     config.labels.get_or_insert_with(BTreeMap::new);
+    config.volumes.take_if(|volumes| volumes.is_empty());
     if let Some(ports) = config.exposed_ports.take() {
         config.exposed_ports = Some(
             ports

@@ -173,6 +173,7 @@ mod tests {
             endpoints: vec![("bridge".into(), end)],
             ports: Default::default(),
             dns: vec![],
+            loopback_ipv6: false,
         };
         let text = hosts(&record, Some(&sandbox), false, None);
         assert_eq!(

@@ -115,17 +115,17 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// `1136073600.000000001`, as the CLI sends times.
-fn seconds(text: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn seconds(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let whole: i64 = whole.parse().ok()?;
     let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
-    whole
-        .checked_mul(1_000_000_000)?
-        .checked_add(fraction)
-        .map(Timestamp)
+    // What is too far away to be counted is as good as the end of time.
+    let nanoseconds = whole.saturating_mul(1_000_000_000).saturating_add(fraction);
+    Some(Timestamp(nanoseconds))
 }
 
 #[cfg(test)]
@@ -137,6 +137,7 @@ mod tests {
         let now = Timestamp(100_000_000_000_000);
         assert_eq!(moment("1.5", now), Some(Timestamp(1_500_000_000)));
         assert_eq!(moment("12", now), Some(Timestamp(12_000_000_000)));
+        assert_eq!(moment("32472144000.0", now), Some(Timestamp(i64::MAX)));
         assert_eq!(
             moment("1h1m", now),
             Some(Timestamp(100_000_000_000_000 - 3_660_000_000_000))

@@ -165,8 +165,8 @@ impl Engine {
         reference: &str,
         signal: Option<&str>,
     ) -> Result<()> {
-        let container = self.containers.find(reference)?;
         let refused = |error: Error| error.context(format!("cannot kill container: {reference}"));
+        let container = self.containers.find(reference).map_err(refused)?;
         let signal = match signal.filter(|signal| !signal.is_empty()) {
             None => SIGKILL,
             Some(signal) => parse_signal(signal).and_then(supported).map_err(refused)?,

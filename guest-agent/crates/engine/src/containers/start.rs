@@ -95,6 +95,8 @@ impl Engine {
                 container.drop_early();
                 let (code, error) = explain(error);
                 container.change(|life| {
+                    // Whoever waited through its restarts waits no longer.
+                    life.exits += u64::from(life.state.phase == Phase::Restarting);
                     life.state.fail(code, error.message());
                     life.ends += 1;
                 });
@@ -132,8 +134,6 @@ impl Engine {
         let sandbox = sandbox?;
         container.set_sandbox(sandbox.clone());
         let (mounts, rootfs, passwd, group) = (mounts?, rootfs?, passwd?, group?);
-        self.tell_networks(record, sandbox.as_ref(), "connect")
-            .await;
         let network = self.network_namespace(record, sandbox.as_ref())?;
         steps.end("network, mounts and user files");
         let files = self
@@ -189,6 +189,8 @@ impl Engine {
             })
             .await
             .map_err(launch_failed)?;
+        self.tell_networks(record, sandbox.as_ref(), "connect")
+            .await;
         steps.end("shim and container");
         self.attach_early(container, &shim).await;
         let pid = match shim.start().await {
@@ -332,7 +334,7 @@ impl Engine {
         let mut hosts = network_files::hosts(
             record,
             sandbox,
-            !own || has_ipv6(sandbox),
+            !own || has_ipv6(sandbox, record),
             self.settings.host_gateway,
         );
         hosts.extend(linked.iter().map(links::hosts_lines));
@@ -388,13 +390,17 @@ impl Engine {
     }
 }
 
-fn has_ipv6(sandbox: Option<&Sandbox>) -> bool {
-    sandbox.is_some_and(|sandbox| {
-        sandbox
-            .endpoints
-            .iter()
-            .any(|(_, end)| !end.global_ipv6_address.is_empty())
-    })
+/// Whether a program that listens at `localhost` may do so by IPv6.
+fn has_ipv6(sandbox: Option<&Sandbox>, record: &ContainerRecord) -> bool {
+    let switched_off = |name: &str| {
+        let sysctls = record.host.sysctls.iter().flatten();
+        sysctls
+            .filter(|(key, _)| key.as_str() == name)
+            .any(|(_, value)| value != "0")
+    };
+    sandbox.is_some_and(|sandbox| sandbox.loopback_ipv6)
+        && !switched_off("net.ipv6.conf.all.disable_ipv6")
+        && !switched_off("net.ipv6.conf.lo.disable_ipv6")
 }
 
 fn namespace_of(pid: u32, kind: &str) -> PathBuf {

@@ -13,7 +13,7 @@ pub enum WaitCondition {
     /// It does not run; at once when it does not run now.
     #[default]
     NotRunning,
-    /// Its next end.
+    /// Its next end; a start that fails is none.
     NextExit,
     /// It is gone.
     Removed,
@@ -41,24 +41,26 @@ pub struct Waiting {
     life: watch::Receiver<Life>,
     condition: WaitCondition,
     ends_before: u64,
+    exits_before: u64,
 }
 
 impl Waiting {
     /// Ends when what is waited for happened.
     pub async fn end(mut self) -> ContainerWait {
-        let (condition, before) = (self.condition, self.ends_before);
+        let (condition, exits, ends) = (self.condition, self.exits_before, self.ends_before);
         let met = |life: &Life| match condition {
             WaitCondition::NotRunning => {
                 !life.state.is_running() && life.state.phase != Phase::Restarting
-                    || life.ends != before
+                    || life.ends != ends
             }
-            WaitCondition::NextExit => life.ends != before || life.removed,
+            WaitCondition::NextExit => life.exits != exits || life.removed,
             WaitCondition::Removed => life.removed,
         };
         match self.life.wait_for(met).await {
             Ok(life) => ContainerWait {
                 status_code: life.state.exit_code,
-                error: (!life.state.error.is_empty()).then(|| WaitError {
+                // Who waited for its removal got what was waited for, whatever went wrong before.
+                error: (!life.removed && !life.state.error.is_empty()).then(|| WaitError {
                     message: life.state.error.clone(),
                 }),
             },
@@ -80,11 +82,15 @@ impl Engine {
     pub fn wait_for_container(&self, reference: &str, condition: WaitCondition) -> Result<Waiting> {
         let container = self.containers.find(reference)?;
         let life = container.watch();
-        let ends_before = life.borrow().ends;
+        let (ends_before, exits_before) = {
+            let now = life.borrow();
+            (now.ends, now.exits)
+        };
         Ok(Waiting {
             life,
             condition,
             ends_before,
+            exits_before,
         })
     }
 }

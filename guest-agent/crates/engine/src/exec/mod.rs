@@ -135,6 +135,11 @@ impl Engine {
                 "No exec command specified",
             ));
         }
+        if !config.user.is_empty() {
+            // Told now rather than in the stream's place; looked up again at the start.
+            let (passwd, group) = self.user_files(&container.id).await?;
+            spec::check_user(&config.user, passwd.as_deref(), group.as_deref())?;
+        }
         let id = ExecId::from_random(self.ports.world.random());
         let action = format!("exec_create: {} {}", arguments[0], arguments[1..].join(" "));
         self.execs.insert(id.clone(), container.id.clone(), config);
@@ -155,6 +160,15 @@ impl Engine {
             )),
             _ => Err(not_running(&container)),
         }
+    }
+
+    /// `/etc/passwd` and `/etc/group` of a container.
+    async fn user_files(&self, id: &ContainerId) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+        let rootfs = &self.ports.rootfs;
+        futures_util::try_join!(
+            rootfs.read_file(id, "/etc/passwd".as_ref()),
+            rootfs.read_file(id, "/etc/group".as_ref()),
+        )
     }
 
     /// Runs it without streams. Docker API: POST /exec/{id}/start with `Detach`.
@@ -268,14 +282,7 @@ impl Engine {
         let record = container.record();
         let config = &exec.config;
         let shim = container.shim().ok_or_else(|| not_running(container))?;
-        let (passwd, group) = futures_util::try_join!(
-            self.ports
-                .rootfs
-                .read_file(&record.id, "/etc/passwd".as_ref()),
-            self.ports
-                .rootfs
-                .read_file(&record.id, "/etc/group".as_ref()),
-        )?;
+        let (passwd, group) = self.user_files(&record.id).await?;
         let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
         let wish = ExecWish {
             args: config.cmd.as_deref().unwrap_or_default(),

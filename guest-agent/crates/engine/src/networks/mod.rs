@@ -1,11 +1,14 @@
 //! Networks, as users handle them. Networks that users make are not there yet.
 
-use docker_api::network::{Ipam, IpamConfig, NetworkContainer, NetworkResource};
+use docker_api::network::{Ipam, IpamConfig, NetworkContainer, NetworkResource, NetworksPruned};
 use errdefs::{Error, ErrorKind, Result};
 
 use crate::{
     Engine,
-    containers::list::{Filters, check_names, labels_fit, values},
+    containers::{
+        list::{Filters, check_names, labels_fit, values},
+        prune::until,
+    },
     ports::network::NetworkInfo,
     time::rfc3339,
 };
@@ -77,6 +80,17 @@ impl Engine {
                 network.name
             ),
         ))
+    }
+
+    /// Removes those of users that nobody is in: none, until users can make some. Docker API: POST /networks/prune.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for a bad filter.
+    pub fn prune_networks(&self, filters: &Filters) -> Result<NetworksPruned> {
+        check_names(filters, &["label", "label!", "until"])?;
+        until(filters, self.ports.world.now())?;
+        self.tell("network", "prune", "", &[("reclaimed", "0")]);
+        Ok(NetworksPruned::default())
     }
 
     fn ends_in(

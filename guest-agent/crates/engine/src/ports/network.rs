@@ -38,6 +38,8 @@ pub struct Sandbox {
     pub ports: PortMap,
     /// Name servers for /etc/resolv.conf when the user gave none; empty: the host's.
     pub dns: Vec<IpAddr>,
+    /// Its loopback has an IPv6 address.
+    pub loopback_ipv6: bool,
 }
 
 /// A network as it stands.

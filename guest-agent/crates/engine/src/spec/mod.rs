@@ -41,7 +41,7 @@ use crate::id::ContainerId;
 pub use mount_point::{MountKind, MountPoint, ReadOnlyRecursive, mount_points, volumes_from};
 pub use owner::owner;
 pub(crate) use paths::clean as clean_path;
-pub use process::{ExecWish, exec_process};
+pub use process::{ExecWish, check_user, exec_process};
 pub use resources::limits;
 pub use signal::is_supported;
 pub use validate::{parse_signal, validate, validate_resources, validate_update};

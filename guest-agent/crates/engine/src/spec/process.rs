@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use docker_api::{ContainerConfig, HostConfig};
-use errdefs::Result;
+use errdefs::{Error, ErrorKind, Result};
 use oci_spec::runtime::{
     BoxBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User,
 };
@@ -113,6 +113,16 @@ pub fn exec_process(input: &SpecInput<'_>, wish: &ExecWish<'_>) -> Result<Proces
         .map(|(rows, columns)| (rows.into(), columns.into()));
     place(&mut process, folder, wish.tty, size)?;
     Ok(process)
+}
+
+/// Looks a user up in vain or not.
+///
+/// # Errors
+/// `InvalidParameter`: `unable to find user x: no matching entries in passwd file` and the like.
+pub fn check_user(user: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) -> Result<()> {
+    identity::resolve(user, Files { passwd, group })
+        .map(|_| ())
+        .map_err(|error| Error::new(ErrorKind::InvalidParameter, error.message().to_owned()))
 }
 
 /// Folder and terminal.

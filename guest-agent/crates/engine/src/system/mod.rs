@@ -42,12 +42,10 @@ impl Engine {
                 _ => counts.stopped += 1,
             }
         }
-        counts.images = self
-            .ports
-            .images
-            .list()
-            .await
-            .map_or(0, |images| images.len());
+        counts.images = self.ports.images.list().await.map_or(0, |images| {
+            // Docker counts names.
+            images.iter().map(|image| image.tags.len().max(1)).sum()
+        });
         counts
     }
 

@@ -1,5 +1,6 @@
 //! The checks, by what a user does.
 
+mod clients;
 mod commits;
 mod errors;
 mod events;
@@ -102,6 +103,7 @@ pub fn all() -> Vec<Check> {
         usage::list(),
         versions::list(),
         websocket::list(),
+        clients::list(),
     ]
     .concat()
 }
