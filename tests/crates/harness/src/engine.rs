@@ -65,7 +65,20 @@ impl Engine {
     /// # Errors
     /// As [`Engine::start`].
     pub fn start_with(kind: Kind, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_prepared(kind, arguments, |_| Ok(()))
+    }
+
+    /// The same with something done to the sandbox before.
+    ///
+    /// # Errors
+    /// As [`Engine::start`], or what is done fails.
+    pub fn start_prepared(
+        kind: Kind,
+        arguments: &[&str],
+        prepare: impl FnOnce(&Sandbox) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new(kind == Kind::Ours)?;
+        prepare(&sandbox)?;
         let arguments = arguments.iter().map(|&text| text.to_owned()).collect();
         let mut engine = Self {
             kind,
@@ -173,6 +186,11 @@ impl Engine {
         self.kind
     }
 
+    /// The folder of everything that survives.
+    pub fn root(sandbox: &Sandbox) -> PathBuf {
+        sandbox.folder().join("root")
+    }
+
     /// Its Docker socket.
     pub fn socket(&self) -> PathBuf {
         self.sandbox.folder().join("docker.sock")
@@ -257,6 +275,11 @@ impl Engine {
             process.wait().context("wait for the engine")?;
         }
         Ok(())
+    }
+
+    /// Its whole log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.sandbox.folder().join("log")).unwrap_or_default()
     }
 
     /// The last lines of its log.
