@@ -14,7 +14,11 @@ use std::{
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use crate::{process, sys};
+use crate::{
+    process,
+    protocol::{self, Failure, Reply},
+    sys,
+};
 
 /// Serves until the engine is gone. Begins by running this program anew, with the same arguments, from a read-only mount.
 ///
@@ -33,7 +37,12 @@ pub fn run() -> io::Result<()> {
             }
             // Our ends are dropped; the shim's keep the connections open.
             Ok(_) => {}
-            Err(error) => tracing::error!(%error, "fork a shim"),
+            Err(error) => {
+                let text = format!("fork a shim: {error}");
+                let kind = Failure::System;
+                // The engine may have gone.
+                let _ = protocol::write(&UnixStream::from(control), &Reply::Failed { kind, text });
+            }
         }
     }
     Ok(())

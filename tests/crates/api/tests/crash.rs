@@ -11,7 +11,7 @@ use std::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -20,21 +20,8 @@ use harness::{Docker, Engine};
 /// The longest the engine is left alone.
 const MOMENT_MS: u64 = 400;
 
-/// How long what is taken away behind may take.
-const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-
 /// Clients at work.
 const CLIENTS: u32 = 3;
-
-/// What of the world an engine may leave: shown as text, before and after.
-const LEFT: &str = r#"
-find /sys/fs/cgroup -mindepth 2 -type d | grep -E '[0-9a-f]{64}' | sed 's/[0-9a-f]\{64\}/ID/' | sort
-grep -c overlay /proc/self/mountinfo
-ls /run/berth/network/sandboxes | wc -l
-nft list map inet berth publish4 | grep -c ' : .* \. '
-ls "$1/root/containers" | wc -l
-for p in /proc/[0-9]*; do tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -o -e 'sleep 6[0-9]*' -e 'while true'; done | sort
-"#;
 
 #[derive(Default)]
 struct Work {
@@ -96,17 +83,6 @@ impl Work {
     }
 }
 
-fn left(engine: &Engine) -> Result<String> {
-    let output = engine
-        .sandbox()
-        .command("sh")
-        .args(["-c", LEFT, "left"])
-        .arg(engine.sandbox().folder())
-        .output()
-        .context("look at what is left")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 fn kills() -> u32 {
     let text = std::env::var("BERTH_KILLS").ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(100)
@@ -118,7 +94,7 @@ fn an_engine_that_is_killed_loses_nothing_and_leaves_nothing() -> Result<()> {
         return Ok(());
     };
     docker.ok(&["run", "--rm", "busybox", "true"])?;
-    let before = left(&engine)?;
+    let before = engine.left()?;
     docker.ok(&[
         "run",
         "-d",
@@ -191,14 +167,7 @@ fn an_engine_that_is_killed_loses_nothing_and_leaves_nothing() -> Result<()> {
     let mut remove = vec!["rm", "-f"];
     remove.extend(all.lines());
     docker.ok(&remove)?;
-    let end = Instant::now() + SETTLED_WITHIN;
-    let mut after = left(&engine)?;
-    // It is taken away behind, which nothing tells.
-    while after != before && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(100));
-        after = left(&engine)?;
-    }
-    ensure!(after == before, "left over: {after}\nbefore: {before}");
+    engine.settles(&before)?;
     println!(
         "{} kills: {} containers kept, {} lives broken off, {} lines logged",
         kills(),

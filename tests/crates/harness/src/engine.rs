@@ -16,6 +16,23 @@ use crate::{Docker, Sandbox, sandbox, tools};
 /// How long an engine may take to answer.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long what an engine takes away behind may take.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What of the world our engine may leave, in text: groups, mounts, sandboxes, published ports, containers' folders and layers, processes.
+const LEFT: &str = r#"
+find /sys/fs/cgroup -mindepth 2 -type d | grep -E '[0-9a-f]{64}' | sed 's/[0-9a-f]\{64\}/ID/' | sort
+echo mounts $(grep -c -e overlay -e "$1/root" /proc/self/mountinfo)
+echo sandboxes $(ls /run/berth/network/sandboxes | wc -l)
+echo ports $(nft list map inet berth publish4 | grep -c ' : .* \. ')
+echo links $(ip -o link | grep -c veth)
+echo folders $(ls "$1/root/containers" | wc -l)
+echo layers $(ls "$1/root/images/containers" | wc -l)
+echo trash $(ls "$1/root/images/trash" | wc -l)
+echo shims $(cat /proc/[0-9]*/comm 2>/dev/null | grep -c -e berth-shim -e berth-log)
+for p in /proc/[0-9]*; do tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -o -e 'sleep 6[0-9]*' -e 'while true'; done | sort
+"#;
+
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -48,7 +65,20 @@ impl Engine {
     /// # Errors
     /// As [`Engine::start`].
     pub fn start_with(kind: Kind, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_prepared(kind, arguments, |_| Ok(()))
+    }
+
+    /// The same with something done to the sandbox before.
+    ///
+    /// # Errors
+    /// As [`Engine::start`], or what is done fails.
+    pub fn start_prepared(
+        kind: Kind,
+        arguments: &[&str],
+        prepare: impl FnOnce(&Sandbox) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new(kind == Kind::Ours)?;
+        prepare(&sandbox)?;
         let arguments = arguments.iter().map(|&text| text.to_owned()).collect();
         let mut engine = Self {
             kind,
@@ -156,6 +186,11 @@ impl Engine {
         self.kind
     }
 
+    /// The folder of everything that survives.
+    pub fn root(sandbox: &Sandbox) -> PathBuf {
+        sandbox.folder().join("root")
+    }
+
     /// Its Docker socket.
     pub fn socket(&self) -> PathBuf {
         self.sandbox.folder().join("docker.sock")
@@ -186,6 +221,36 @@ impl Engine {
         sandbox::only_child(process.id())
     }
 
+    /// What our engine has in the world, in text that is equal when nothing is left over.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn left(&self) -> anyhow::Result<String> {
+        let mut look = self.sandbox.command("sh");
+        look.args(["-c", LEFT, "left"]).arg(self.sandbox.folder());
+        let output = look.output().context("look at what is left")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits until all that [`Engine::left`] shows is what it was before.
+    ///
+    /// # Errors
+    /// When something is left over.
+    pub fn settles(&self, before: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + SETTLED_WITHIN;
+        loop {
+            let after = self.left()?;
+            if after == before {
+                return Ok(());
+            }
+            // It is taken away behind, which nothing tells.
+            if Instant::now() > end {
+                bail!("left over: {after}\nbefore: {before}");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// `kill -9` of the engine; containers are left to it.
     ///
     /// # Errors
@@ -210,6 +275,11 @@ impl Engine {
             process.wait().context("wait for the engine")?;
         }
         Ok(())
+    }
+
+    /// Its whole log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.sandbox.folder().join("log")).unwrap_or_default()
     }
 
     /// The last lines of its log.

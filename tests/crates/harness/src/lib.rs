@@ -8,6 +8,7 @@
 //! ```
 //! Whatever is started here ends with its guard; a sandbox takes every process in it along.
 
+pub mod disk;
 mod docker;
 mod engine;
 mod image;

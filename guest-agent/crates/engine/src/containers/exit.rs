@@ -7,7 +7,7 @@ use docker_api::RestartPolicy;
 use super::container::{Container, Run};
 use crate::{
     Engine,
-    ports::containers::{Exit, Shim, ShimEvent},
+    ports::containers::{Exit, Recovered, Shim, ShimEvent},
 };
 
 /// The first wait before a restart; each next one is twice as long.
@@ -36,9 +36,12 @@ impl Engine {
         }));
     }
 
-    /// The shim was killed: what it left is ended.
+    /// The shim was killed: what it left is ended, unless its last word says how its container ended before.
     async fn lost(&self, container: &Container) -> Exit {
         let id = &container.id;
+        if let Ok(Recovered::Exited(exit)) = self.ports.shims.recover(id).await {
+            return exit;
+        }
         tracing::error!(%id, "a container's shim is gone: the container is ended");
         let cgroup = container.record().cgroup(&self.settings.cgroup_parent);
         if let Err(error) = self.ports.shims.sweep(id, &cgroup).await {

@@ -113,7 +113,7 @@ impl Engine {
         }
     }
 
-    async fn sweep(&self, container: &Container) {
+    pub(super) async fn sweep(&self, container: &Container) {
         let cgroup = container.record().cgroup(&self.settings.cgroup_parent);
         if let Err(error) = self.ports.shims.sweep(&container.id, &cgroup).await {
             tracing::warn!(id = container.id.as_str(), %error, "sweep what a container left");

@@ -91,6 +91,8 @@ impl Engine {
         match self.bring_up(container, &record, run).await {
             Ok(()) => Ok(()),
             Err(error) => {
+                // A shim that was killed meanwhile has left its group, and perhaps a program in it.
+                self.sweep(container).await;
                 self.take_down(container, &record, run).await;
                 container.drop_early();
                 let (code, error) = explain(error);

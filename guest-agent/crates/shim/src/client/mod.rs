@@ -58,8 +58,32 @@ impl LocalShims {
         self.config.run.join(id.as_str())
     }
 
+    /// The two connections of a shim that has made its container; the inner error: it ended before.
+    async fn try_launch(
+        &self,
+        id: &ContainerId,
+        launch: &Launch,
+    ) -> Result<io::Result<(UnixStream, UnixStream)>> {
+        self.make_folder(id)?;
+        let connect = |error| system("start a shim", &error);
+        let (control, events) = self.spawner.spawn().map_err(connect)?;
+        let mut control = UnixStream::from_std(control).map_err(connect)?;
+        let events = UnixStream::from_std(events).map_err(connect)?;
+        let sent = shim::send(&mut control, launch).await;
+        // What it said before it ended is heard even so.
+        let answer = shim::receive::<Reply>(&mut control).await;
+        // After this one has what it needs: the next shim is not to compete with it.
+        self.spawner.prepare();
+        match answer {
+            Ok(Reply::Done) => Ok(Ok((control, events))),
+            Ok(Reply::Failed { kind, text }) => Err(Error::new(kind.into(), text)),
+            Ok(other) => Err(shim::unexpected(&other)),
+            Err(error) => Ok(Err(sent.err().unwrap_or(error))),
+        }
+    }
+
     /// In memory and small, so that it costs less than to ask another thread.
-    fn make_folder(&self, id: &ContainerId) -> Result<PathBuf> {
+    fn make_folder(&self, id: &ContainerId) -> Result<()> {
         let folder = self.folder(id);
         let make = || {
             match std::fs::create_dir(&folder) {
@@ -72,51 +96,45 @@ impl LocalShims {
             }
             std::fs::create_dir(folder.join(ROOT_FOLDER))
         };
-        make().map_err(|error| system(format!("make folder {}", folder.display()), &error))?;
-        Ok(folder)
+        make().map_err(|error| system(format!("make folder {}", folder.display()), &error))
     }
 }
 
 #[async_trait]
 impl Shims for LocalShims {
     async fn launch(&self, request: LaunchRequest) -> Result<Arc<dyn Shim>> {
-        let run = self.make_folder(&request.id)?;
-        let connect = |error| system("start a shim", &error);
-        let (control, events) = self.spawner.spawn().map_err(connect)?;
-        let mut control = UnixStream::from_std(control).map_err(connect)?;
-        let events = UnixStream::from_std(events).map_err(connect)?;
+        let (id, run_at_once) = (request.id, request.run_at_once);
         let launch = Launch {
-            id: request.id.to_string(),
+            id: id.to_string(),
             spec: request.spec,
             root: request.rootfs,
             open_stdin: request.open_stdin,
             stdin_once: request.stdin_once,
             log: request.log,
             terminal_size: request.terminal_size,
-            run: run.clone(),
+            run: self.folder(&id),
             folder: request.folder,
             cgroup_root: self.config.cgroup_root.clone(),
-            run_at_once: request.run_at_once,
+            run_at_once,
         };
-        let answer = async {
-            shim::send(&mut control, &launch).await?;
-            shim::receive::<Reply>(&mut control).await
-        };
-        let answer = answer.await;
-        // After this one has what it needs: the next shim is not to compete with it.
-        self.spawner.prepare();
-        match answer {
-            Ok(Reply::Done) => {
-                let run_at_once = request.run_at_once;
-                Ok(Arc::new(ShimClient::new(run, control, events, run_at_once)))
+        let mut made = self.try_launch(&id, &launch).await?;
+        if let Err(error) = &made {
+            // The shim was killed, or the spawner with what it had not yet read. Nothing ran, so another one may try.
+            tracing::warn!(%id, %error, "a shim ended before it made its container");
+            let group = launch.spec.linux().as_ref();
+            if let Some(group) = group.and_then(|linux| linux.cgroups_path().as_ref()) {
+                self.sweep(&id, group).await?;
             }
-            Ok(Reply::Failed { kind, text }) => Err(Error::new(kind.into(), text)),
-            Ok(other) => Err(shim::unexpected(&other)),
-            Err(error) => Err(system(
-                "the shim ended before it made the container",
-                &error,
-            )),
+            made = self.try_launch(&id, &launch).await?;
         }
+        let (control, events) =
+            made.map_err(|error| system("the shim ended before it made the container", &error))?;
+        Ok(Arc::new(ShimClient::new(
+            launch.run,
+            control,
+            events,
+            run_at_once,
+        )))
     }
 
     async fn recover(&self, id: &ContainerId) -> Result<Recovered> {

@@ -71,7 +71,7 @@ impl Spawner {
         let (control, their_control) = UnixStream::pair()?;
         let (events, their_events) = UnixStream::pair()?;
         if hand_over(&running.socket, &their_control, &their_events).is_err() {
-            let _ = running.process.wait();
+            // The one that is replaced is ended with its last owner, should it live.
             *running = start(&self.program)?;
             hand_over(&running.socket, &their_control, &their_events)?;
         }

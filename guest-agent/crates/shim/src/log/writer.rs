@@ -69,6 +69,19 @@ impl Writer {
         Some((remote.pipe()?, remote.waits()))
     }
 
+    /// The process that speaks to a service is gone: [`Writer::renew`] once its pipe is not waited for any more.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.remote.as_ref().is_some_and(Remote::is_broken)
+    }
+
+    /// Puts another process in its place.
+    pub fn renew(&mut self) {
+        if let Some(remote) = &mut self.remote {
+            remote.renew();
+        }
+    }
+
     /// The container has to wait for a service.
     #[must_use]
     pub fn blocks(&self) -> bool {

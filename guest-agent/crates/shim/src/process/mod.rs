@@ -315,6 +315,12 @@ impl Shim {
         let Some(log) = &mut self.log else {
             return Ok(None);
         };
+        if log.is_broken() {
+            if let Some((pipe, _)) = log.pipe() {
+                self.poll.forget(pipe);
+            }
+            log.renew();
+        }
         if log.blocks() && self.log_deadline.is_some_and(|deadline| now >= deadline) {
             tracing::warn!("the log service did not take all in time: logs may be truncated");
             log.abandon();
