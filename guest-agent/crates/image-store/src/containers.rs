@@ -141,7 +141,7 @@ impl Inner {
     fn create(self: &Arc<Self>, id: &ContainerId, image: &PickedImage) -> Result<()> {
         let container = Container {
             image: image.id.clone(),
-            manifest: image.manifest.clone(),
+            manifest: image.manifest.digest.clone(),
             chains: image.layers.clone(),
         };
         let is_unpacked = {
@@ -188,14 +188,14 @@ impl Inner {
             let target = name.and_then(|name| state.names.get(name)).cloned();
             let target = target.ok_or_else(|| no_such_image(&image.id))?.descriptor;
             drop(state);
-            held.add([target.digest.clone(), image.manifest.clone()], []);
+            held.add([target.digest.clone(), image.manifest.digest.clone()], []);
             target
         };
         let unreadable = |error| unreadable(&image.id, error);
         let manifest = manifests(Content::stored(&self.blobs), &target)
             .map_err(unreadable)?
             .into_iter()
-            .find(|manifest| manifest.descriptor.digest == image.manifest)
+            .find(|manifest| manifest.descriptor.digest == image.manifest.digest)
             .ok_or_else(|| no_such_image(&image.id))?;
         {
             let _changes = self.changes();

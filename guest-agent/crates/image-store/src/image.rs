@@ -255,7 +255,7 @@ impl Inner {
         let manifest = self.manifest(&found, platform)?;
         Ok(PickedImage {
             id: found.descriptor.digest,
-            manifest: manifest.descriptor.digest,
+            manifest: manifest.descriptor,
             name: found.name,
             layers: chain_ids(&manifest.diff_ids),
             config: manifest.configuration,
@@ -331,7 +331,7 @@ impl Inner {
         }
         Image {
             target,
-            manifest: manifest.descriptor.digest,
+            manifest: manifest.descriptor,
             config: manifest.configuration,
             tags,
             digests,

@@ -23,6 +23,18 @@ const PIDS_UPDATE_SINCE: ApiVersion = ApiVersion {
     minor: 40,
 };
 
+/// Since then a list has the annotations.
+const ANNOTATIONS_LISTED_SINCE: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 46,
+};
+
+/// Since then the manifest that a container runs from is shown.
+const MANIFEST_SHOWN_SINCE: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 48,
+};
+
 pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
     let name = call.name.clone();
     match call.operation {
@@ -36,7 +48,16 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
                 size: call.query.flag("size"),
                 filters: call.query.filters()?,
             };
-            json(&engine.list_containers(&options).await?)
+            let mut listed = engine.list_containers(&options).await?;
+            for container in &mut listed {
+                if call.version < ANNOTATIONS_LISTED_SINCE {
+                    container.host_config.annotations = None;
+                }
+                if call.version < MANIFEST_SHOWN_SINCE {
+                    container.image_manifest_descriptor = None;
+                }
+            }
+            json(&listed)
         }
         "container_create" => {
             let request: ContainerCreateRequest = call.json().await?;
@@ -52,11 +73,15 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
                 warnings: made.warnings,
             })
         }
-        "container_inspect" => json(
-            &engine
+        "container_inspect" => {
+            let mut shown = engine
                 .inspect_container(&name, call.query.flag("size"))
-                .await?,
-        ),
+                .await?;
+            if call.version < MANIFEST_SHOWN_SINCE {
+                shown.image_manifest_descriptor = None;
+            }
+            json(&shown)
+        }
         "container_start" => {
             if !hyper::body::Body::is_end_stream(&call.body)
                 && call

@@ -28,6 +28,14 @@ const STEPS: usize = 256;
 pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
     let name = call.name.clone();
     let platform = platform(call.query.get("platform").unwrap_or_default());
+    if let "image_get" | "image_get_all" | "image_load" = call.operation
+        && call.query.all("platform").nth(1).is_some()
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidParameter,
+            "multiple platform parameters not supported",
+        ));
+    }
     match call.operation {
         "image_list" => json(&engine.list_images(&call.query.filters()?).await?),
         "image_inspect" => json(&engine.inspect_image(&name, platform.as_deref()).await?),

@@ -9,7 +9,7 @@ use super::{container::Container, merge, name, record::ContainerRecord, state::S
 use crate::{
     Engine,
     id::ContainerId,
-    logging,
+    images, logging,
     ports::rootfs::PickedImage,
     spec::{self, MountKind, MountPoint},
 };
@@ -53,10 +53,16 @@ impl Engine {
         request: ContainerCreateRequest,
     ) -> Result<Created> {
         let ContainerCreateRequest {
-            mut config,
+            config,
             mut host_config,
             networking_config,
         } = request;
+        let mut config = config.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidParameter,
+                "config cannot be empty in order to create a container",
+            )
+        })?;
         let name = name
             .filter(|name| !name.is_empty())
             .map(name::check)
@@ -75,8 +81,8 @@ impl Engine {
         };
         if let Some(image) = &image {
             merge::merge(&mut config, &image.config);
-            merge::check_command(&config)?;
         }
+        merge::settle_command(&mut config)?;
         merge::fill_in(&mut config);
         let id = ContainerId::from_random(self.ports.world.random());
         if config.hostname.is_empty() {
@@ -108,6 +114,9 @@ impl Engine {
             networks,
             image: image.as_ref().map(|image| image.id.clone()),
             image_name: image.as_ref().and_then(|image| image.name.clone()),
+            manifest: image
+                .as_ref()
+                .map(|image| images::of_platform(&image.manifest, &image.config)),
             mounts,
             id: id.clone(),
         };

@@ -72,6 +72,7 @@ impl Engine {
             mounts: shown_mounts(&record),
             config: record.config.clone(),
             network_settings: self.network_settings(&container),
+            image_manifest_descriptor: record.manifest.clone(),
             ..ContainerInspect::default()
         })
     }

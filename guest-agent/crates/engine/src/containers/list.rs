@@ -149,7 +149,13 @@ impl Engine {
             status: status(life, now),
             host_config: SummaryHostConfig {
                 network_mode: record.host.network_mode.clone(),
+                annotations: record
+                    .host
+                    .annotations
+                    .clone()
+                    .filter(|all| !all.is_empty()),
             },
+            image_manifest_descriptor: record.manifest.clone(),
             network_settings: SummaryNetworks {
                 networks: settings.networks,
             },
@@ -196,7 +202,7 @@ impl Engine {
             settings
                 .networks
                 .iter()
-                .any(|(name, end)| name == wanted || end.network_id == *wanted)
+                .any(|(name, end)| name == wanted || end.network_id.starts_with(wanted))
         })
     }
 }

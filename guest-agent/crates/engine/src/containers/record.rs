@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use docker_api::{ContainerConfig, EndpointSettings, HostConfig};
+use docker_api::{ContainerConfig, EndpointSettings, HostConfig, inspect::OciDescriptor};
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct ContainerRecord {
     pub image: Option<Digest>,
     /// Canonical name the image was found by.
     pub image_name: Option<String>,
+    /// The manifest it runs from; none in what was kept before it was.
+    #[serde(default)]
+    pub manifest: Option<OciDescriptor>,
     /// Mounts.
     pub mounts: Vec<MountPoint>,
 }
@@ -69,6 +72,7 @@ pub(crate) mod tests {
             networks: BTreeMap::new(),
             image: None,
             image_name: None,
+            manifest: None,
             mounts: Vec::new(),
         }
     }

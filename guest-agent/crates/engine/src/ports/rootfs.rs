@@ -7,6 +7,7 @@ use errdefs::Result;
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::images::Descriptor;
 use crate::id::ContainerId;
 
 /// An image picked for a container: one platform's manifest of what the name points at.
@@ -15,7 +16,7 @@ pub struct PickedImage {
     /// What the name points at (index or manifest): Docker's image ID.
     pub id: Digest,
     /// The platform's manifest.
-    pub manifest: Digest,
+    pub manifest: Descriptor,
     /// Canonical name if it was found by name (`docker.io/library/busybox:latest`).
     pub name: Option<String>,
     /// Parsed image config. Spec: OCI image, config.

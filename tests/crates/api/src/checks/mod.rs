@@ -10,6 +10,7 @@ mod images;
 mod isolation;
 mod lifecycle;
 mod logs;
+mod moby;
 mod network;
 mod raw;
 mod remote_logs;
@@ -92,6 +93,7 @@ pub fn all() -> Vec<Check> {
         top::list(),
         update::list(),
         websocket::list(),
+        moby::list(),
     ]
     .concat()
 }
