@@ -42,7 +42,8 @@ impl Call {
             .headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
-        json::check_content_type(content_type)?;
+        let has_body = !hyper::body::Body::is_end_stream(&self.body);
+        json::check_content_type(content_type, has_body)?;
         let bytes = self.bytes().await?;
         // Checked as JSON first, so that its errors have Docker's texts.
         let _: serde::de::IgnoredAny = json::parse(&bytes)?;

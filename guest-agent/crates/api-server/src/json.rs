@@ -3,14 +3,21 @@
 use errdefs::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
-/// Checks the type of a body that must be JSON. A missing header is fine.
+/// Checks the type of a body that must be JSON. Only where there is no body may the header be missing.
 ///
 /// # Errors
 /// `InvalidParameter` with Docker's text.
-pub fn check_content_type(header: Option<&str>) -> Result<()> {
-    let Some(header) = header.filter(|header| !header.is_empty()) else {
-        return Ok(());
-    };
+pub fn check_content_type(header: Option<&str>, has_body: bool) -> Result<()> {
+    let header = header.unwrap_or_default();
+    if header.is_empty() {
+        return if has_body {
+            Err(invalid(
+                "malformed Content-Type header (): mime: no media type",
+            ))
+        } else {
+            Ok(())
+        };
+    }
     let media_type = header
         .split(';')
         .next()
@@ -116,12 +123,17 @@ mod tests {
 
     #[test]
     fn a_form_is_not_json() {
-        let error = check_content_type(Some("application/x-www-form-urlencoded")).unwrap_err();
+        let error =
+            check_content_type(Some("application/x-www-form-urlencoded"), true).unwrap_err();
         assert_eq!(
             error.message(),
             "unsupported Content-Type header (application/x-www-form-urlencoded): must be 'application/json'"
         );
-        assert!(check_content_type(None).is_ok());
-        assert!(check_content_type(Some("application/json; charset=utf-8")).is_ok());
+        assert!(check_content_type(None, false).is_ok());
+        assert_eq!(
+            check_content_type(None, true).unwrap_err().message(),
+            "malformed Content-Type header (): mime: no media type"
+        );
+        assert!(check_content_type(Some("application/json; charset=utf-8"), true).is_ok());
     }
 }

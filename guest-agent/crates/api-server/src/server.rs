@@ -145,6 +145,10 @@ async fn answer(api: &Api, head: Head, request: Request<Incoming>) -> Response<B
 }
 
 async fn dispatch(api: &Api, taken: Head, mut request: Request<Incoming>) -> Response<Body> {
+    // Whatever it is asked about.
+    if request.method() == http::Method::OPTIONS {
+        return Response::new(Body::empty());
+    }
     let path = request.uri().path().to_owned();
     let (asked, path) = version::split_prefix(&path);
     let Some(found) = route::find(request.method().as_str(), path) else {

@@ -97,8 +97,8 @@ pub struct HealthConfig {
 /// Body of POST /containers/create.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ContainerCreateRequest {
-    /// The portable part, on the top level of the body.
-    pub config: ContainerConfig,
+    /// The portable part, on the top level of the body; absent: the body has nothing of it.
+    pub config: Option<ContainerConfig>,
     /// The part that belongs to this host.
     pub host_config: HostConfig,
     /// Networks to join.
@@ -115,7 +115,19 @@ impl<'de> Deserialize<'de> for ContainerCreateRequest {
             networking_config: NetworkingConfig,
         }
         let body = serde_json::Value::deserialize(body)?;
-        let config = crate::json::from_value(body.clone()).map_err(serde::de::Error::custom)?;
+        let is_rest = |name: &String| {
+            ["HostConfig", "NetworkingConfig"]
+                .iter()
+                .any(|rest| name.eq_ignore_ascii_case(rest))
+        };
+        let says_nothing = body
+            .as_object()
+            .is_some_and(|body| body.keys().all(is_rest));
+        let config = if says_nothing {
+            None
+        } else {
+            Some(crate::json::from_value(body.clone()).map_err(serde::de::Error::custom)?)
+        };
         let Rest {
             host_config,
             networking_config,

@@ -303,6 +303,9 @@ pub struct ContainerSummary {
 pub struct SummaryHostConfig {
     /// `bridge`, `host`, ….
     pub network_mode: String,
+    /// Annotations of the runtime's spec; since 1.46.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
 }
 
 /// What a list shows of the networks.

@@ -331,7 +331,7 @@ impl Inner {
         }
         Image {
             target,
-            manifest: manifest.descriptor.digest,
+            manifest: manifest.descriptor,
             config: manifest.configuration,
             tags,
             digests,

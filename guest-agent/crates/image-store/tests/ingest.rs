@@ -351,7 +351,7 @@ async fn only_what_is_whole_gets_a_name() {
         .expect("whole");
     let found = fixture.store.get("app", None).await.expect("found");
     assert_eq!(found.target.digest, Digest::of(&document));
-    assert_eq!(found.manifest, image.id());
+    assert_eq!(found.manifest.digest, image.id());
 }
 
 #[tokio::test]

@@ -70,6 +70,9 @@ pub(crate) fn containers(
     version: ApiVersion,
 ) -> Vec<ContainerSummary> {
     for one in &mut shown {
+        if version < ApiVersion::v1(46) {
+            one.host_config.annotations = None;
+        }
         if version < ApiVersion::v1(48) {
             one.image_manifest_descriptor = None;
         }

@@ -33,6 +33,14 @@ const SHARED_SIZE_SINCE: ApiVersion = ApiVersion::v1(42);
 pub(super) async fn answer(engine: &Arc<Engine>, call: Call) -> Answer {
     let name = call.name.clone();
     let platform = platform(call.query.get("platform").unwrap_or_default());
+    if let "image_get" | "image_get_all" | "image_load" = call.operation
+        && call.query.all("platform").nth(1).is_some()
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidParameter,
+            "multiple platform parameters not supported",
+        ));
+    }
     match call.operation {
         "image_list" => {
             let shared = call.version >= SHARED_SIZE_SINCE && call.query.flag("shared-size");

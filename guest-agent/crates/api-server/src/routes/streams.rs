@@ -13,7 +13,7 @@ use engine::{
     },
     time::write_rfc3339,
 };
-use errdefs::{Error, ErrorKind, Result};
+use errdefs::{Classify, Error, ErrorKind, Result};
 use futures_util::StreamExt;
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
 use tokio::io::AsyncWriteExt;
@@ -30,8 +30,19 @@ use crate::{
 /// Zeros that Go's nine-digit time has and its shorter form leaves out.
 const TIME_BYTES: usize = "2006-01-02T15:04:05.000000000Z".len();
 
-/// `POST /containers/{id}/attach`.
+/// `POST /containers/{id}/attach`. An error is told as a line of the stream, as dockerd has it.
 pub(super) async fn attach(engine: &Arc<Engine>, call: Call) -> Answer {
+    let version = call.version;
+    try_attach(engine, call).await.or_else(|error| {
+        let content_type = HeaderValue::from_static(splice::content_type(version, true));
+        let mut response = Response::new(Body::from(format!("{}\r\n", error.message())));
+        *response.status_mut() = crate::error::status(error.kind());
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        Ok(response)
+    })
+}
+
+async fn try_attach(engine: &Arc<Engine>, call: Call) -> Answer {
     let streams = AttachRequest {
         stdin: call.query.flag("stdin"),
         stdout: call.query.flag("stdout"),

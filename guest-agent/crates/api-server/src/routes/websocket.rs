@@ -31,6 +31,7 @@ pub(super) async fn attach(engine: &Arc<Engine>, mut call: Call) -> Answer {
     };
     let stream = call.query.flag("stream");
     let binary = call.version >= BINARY_SINCE;
+    engine.may_attach(&call.name)?;
     let accept = websocket::accept(&call.headers)?;
     // Where it stands is known before the client is told that it is attached.
     let attachment = engine.attach_container(&call.name, AttachOptions { streams })?;

@@ -1,10 +1,10 @@
 //! Connects clients to a container's streams.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use errdefs::{Error, ErrorKind, Result};
 
-use super::state::Phase;
+use super::{container::Container, state::Phase};
 use crate::{
     Engine,
     ports::{ByteStream, containers::AttachRequest},
@@ -39,21 +39,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `Conflict` while it is paused or restarting.
     pub fn attach_container(&self, reference: &str, options: AttachOptions) -> Result<Attachment> {
-        let container = self.containers.find(reference)?;
-        let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
-        match container.state().phase {
-            Phase::Paused => {
-                return refuse(format!(
-                    "container {reference} is paused, unpause the container before attach"
-                ));
-            }
-            Phase::Restarting => {
-                return refuse(format!(
-                    "container {reference} is restarting, wait until the container is running"
-                ));
-            }
-            _ => {}
-        }
+        let container = self.attachable(reference)?;
         let record = container.record();
         let streams = AttachRequest {
             // A container without standard input has nothing to feed.
@@ -72,6 +58,28 @@ impl Engine {
             }),
             known: Box::pin(std::future::ready(())),
         })
+    }
+
+    /// Whether [`Engine::attach_container`] would attach.
+    ///
+    /// # Errors
+    /// As it has them.
+    pub fn may_attach(&self, reference: &str) -> Result<()> {
+        self.attachable(reference).map(|_| ())
+    }
+
+    fn attachable(&self, reference: &str) -> Result<Arc<Container>> {
+        let container = self.containers.find(reference)?;
+        let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
+        match container.state().phase {
+            Phase::Paused => refuse(format!(
+                "container {reference} is paused, unpause the container before attach"
+            )),
+            Phase::Restarting => refuse(format!(
+                "container {reference} is restarting, wait until the container is running"
+            )),
+            _ => Ok(container),
+        }
     }
 
     /// Sets the size of a container's terminal. Docker API: POST /containers/{id}/resize.

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use docker_api::{
-    ContainerCreateRequest, EndpointSettings,
-    inspect::{OciDescriptor, OciPlatform},
-};
+use docker_api::{ContainerCreateRequest, EndpointSettings};
 use errdefs::{Error, ErrorKind, Result};
 
 use super::{container::Container, merge, name, record::ContainerRecord, state::State};
 use crate::{
     Engine,
     id::ContainerId,
-    logging,
+    images, logging,
     ports::rootfs::PickedImage,
     spec::{self, MountKind, MountPoint},
 };
@@ -56,10 +53,16 @@ impl Engine {
         request: ContainerCreateRequest,
     ) -> Result<Created> {
         let ContainerCreateRequest {
-            mut config,
+            config,
             mut host_config,
             networking_config,
         } = request;
+        let mut config = config.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidParameter,
+                "config cannot be empty in order to create a container",
+            )
+        })?;
         let name = name
             .filter(|name| !name.is_empty())
             .map(name::check)
@@ -78,8 +81,8 @@ impl Engine {
         };
         if let Some(image) = &image {
             merge::merge(&mut config, &image.config);
-            merge::check_command(&config)?;
         }
+        merge::settle_command(&mut config)?;
         merge::fill_in(&mut config);
         let id = ContainerId::from_random(self.ports.world.random());
         if config.hostname.is_empty() {
@@ -111,7 +114,9 @@ impl Engine {
             host: host_config,
             networks,
             image: image.as_ref().map(|image| image.id.clone()),
-            image_manifest: image.as_ref().map(manifest_of),
+            image_manifest: image
+                .as_ref()
+                .map(|image| images::of_platform(&image.manifest, &image.config)),
             image_name: image.as_ref().and_then(|image| image.name.clone()),
             links,
             mounts,
@@ -274,16 +279,4 @@ fn networks_of(
     }
     asked.entry(mode.to_owned()).or_default();
     asked
-}
-
-/// The manifest a container runs from, as it is shown.
-fn manifest_of(image: &PickedImage) -> OciDescriptor {
-    OciDescriptor {
-        platform: Some(OciPlatform {
-            architecture: image.config.architecture.clone(),
-            os: image.config.os.clone(),
-            variant: image.config.variant.clone(),
-        }),
-        ..crate::images::descriptor(&image.manifest)
-    }
 }

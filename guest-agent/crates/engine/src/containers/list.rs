@@ -161,6 +161,11 @@ impl Engine {
             health: Some(health_summary(life)),
             host_config: SummaryHostConfig {
                 network_mode: record.host.network_mode.clone(),
+                annotations: record
+                    .host
+                    .annotations
+                    .clone()
+                    .filter(|all| !all.is_empty()),
             },
             network_settings: SummaryNetworks {
                 networks: settings.networks,
@@ -210,7 +215,7 @@ impl Engine {
             settings
                 .networks
                 .iter()
-                .any(|(name, end)| name == wanted || end.network_id == *wanted)
+                .any(|(name, end)| name == wanted || end.network_id.starts_with(wanted))
         })
     }
 }

@@ -100,11 +100,14 @@ pub(crate) fn with_protocol(port: &str) -> String {
     }
 }
 
-/// Checks that there is something to run.
+/// Sees that there is something to run. The empty word alone is how the docker CLI says that there is no entrypoint.
 ///
 /// # Errors
 /// `InvalidParameter` in Docker's words.
-pub(crate) fn check_command(config: &ContainerConfig) -> Result<()> {
+pub(crate) fn settle_command(config: &mut ContainerConfig) -> Result<()> {
+    if config.entrypoint.as_deref() == Some(&[String::new()]) {
+        config.entrypoint = None;
+    }
     let empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
     if empty(&config.entrypoint) && empty(&config.cmd) {
         return Err(Error::new(

@@ -76,7 +76,17 @@ pub(crate) fn until(filters: &Filters, now: Timestamp) -> Result<Option<Timestam
             "more than one until filter specified",
         ));
     }
-    moment(text, now).map(Some).ok_or_else(|| {
+    moment_of(text, now).map(Some)
+}
+
+/// The earliest moment of all `until` filters.
+pub(crate) fn earliest(filters: &Filters, now: Timestamp) -> Result<Option<Timestamp>> {
+    let moments = values(filters, "until").map(|text| moment_of(text, now));
+    Ok(moments.collect::<Result<Vec<_>>>()?.into_iter().min())
+}
+
+fn moment_of(text: &str, now: Timestamp) -> Result<Timestamp> {
+    moment(text, now).ok_or_else(|| {
         Error::new(
             ErrorKind::InvalidParameter,
             format!("failed to parse value as time or duration: {text:?}"),

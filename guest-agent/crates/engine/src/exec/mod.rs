@@ -76,9 +76,13 @@ impl Execs {
         own.map(|exec| exec.id.to_string()).collect()
     }
 
-    /// A container ended, and its execs with it. They are kept: a client may still ask how its own ended.
+    /// A container ended, and its execs with it. Those that ran are kept: a client may still ask how its own ended.
     pub(crate) fn end_container(&self, container: &ContainerId) {
-        for exec in self.table().all.values() {
+        let mut table = self.table();
+        table
+            .all
+            .retain(|_, exec| exec.container != *container || exec.standing.borrow().started);
+        for exec in table.all.values() {
             if exec.container == *container {
                 exec.standing.send_modify(|standing| {
                     standing.exit_code.get_or_insert(137);

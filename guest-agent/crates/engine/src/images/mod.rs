@@ -13,7 +13,7 @@ use docker_api::{
     image::{
         HistoryItem, ImageDeleted, ImageInspect, ImageMetadata, ImageSummary, ImagesPruned, RootFs,
     },
-    inspect::{GraphDriver, OciDescriptor},
+    inspect::{GraphDriver, OciDescriptor, OciPlatform},
 };
 use errdefs::{Error, ErrorKind, Result};
 use oci::Reference;
@@ -27,7 +27,7 @@ use crate::{
     Engine,
     containers::{
         list::{Filters, check_names, labels_fit, values},
-        prune::until,
+        prune::{earliest, until},
     },
     ports::{
         ByteReader,
@@ -72,7 +72,7 @@ impl Engine {
                 "until",
             ],
         )?;
-        let until = until(filters, self.ports.world.now())?;
+        let until = earliest(filters, self.ports.world.now())?;
         let mut bounds = [None, None];
         for (bound, name) in bounds.iter_mut().zip(["before", "since"]) {
             if let Some(value) = values(filters, name).next() {
@@ -80,9 +80,7 @@ impl Engine {
             }
         }
         let [before, since] = bounds;
-        let dangling = values(filters, "dangling")
-            .next()
-            .map(|value| matches!(value, "1" | "true"));
+        let dangling = dangling(filters)?;
         let all = self.ports.images.list().await?;
         let sharing = shared.then(|| Sharing::of(&all));
         let users = self.users_of_images();
@@ -174,7 +172,10 @@ impl Engine {
             metadata: ImageMetadata {
                 last_tag_time: rfc3339(image.tagged),
             },
-            descriptor: Some(descriptor(&image.target)),
+            descriptor: Some(match platform {
+                Some(_) if image.manifest != image.target => of_platform(&image.manifest, config),
+                _ => descriptor(&image.target),
+            }),
             config: Value::Object(settings),
             ..ImageInspect::default()
         })
@@ -226,6 +227,12 @@ impl Engine {
             format!("{repository}:{tag}")
         };
         let new = reference(&text)?.or_latest();
+        if new.familiar().starts_with("sha256:") {
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                "refusing to create an ambiguous tag using digest algorithm as name",
+            ));
+        }
         self.ports.images.tag(name, &new).await?;
         let image = self.ports.images.get(name, None).await?;
         self.tell(
@@ -242,6 +249,12 @@ impl Engine {
     /// # Errors
     /// `Conflict` in Docker's words while a container has it, or several names do and an id was given.
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<Vec<ImageDeleted>> {
+        if name.trim().is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                "image name cannot be blank",
+            ));
+        }
         let _nobody_takes_it = self.images_in_use.write().await;
         let image = self.ports.images.get(name, None).await?;
         self.check_use(name, &image, force)?;
@@ -364,16 +377,7 @@ impl Engine {
     /// `InvalidParameter` for a bad filter.
     pub async fn prune_images(&self, filters: &Filters) -> Result<ImagesPruned> {
         check_names(filters, &["dangling", "label", "label!", "until"])?;
-        let dangling_only = match values(filters, "dangling").next() {
-            None | Some("1" | "true") => true,
-            Some("0" | "false") => false,
-            Some(other) => {
-                return Err(Error::new(
-                    ErrorKind::InvalidParameter,
-                    format!("invalid filter 'dangling=[{other}]'"),
-                ));
-            }
-        };
+        let dangling_only = dangling(filters)?.unwrap_or(true);
         let until = until(filters, self.ports.world.now())?;
         let mut pruned = ImagesPruned::default();
         for image in self.ports.images.list().await? {
@@ -408,6 +412,19 @@ impl Engine {
     }
 }
 
+/// What the `dangling` filter asks for; none: it was not given.
+fn dangling(filters: &Filters) -> Result<Option<bool>> {
+    match values(filters, "dangling").next() {
+        None => Ok(None),
+        Some("1" | "true") => Ok(Some(true)),
+        Some("0" | "false") => Ok(Some(false)),
+        Some(other) => Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("invalid filter 'dangling=[{other}]'"),
+        )),
+    }
+}
+
 fn created(image: &Image) -> Timestamp {
     parse_rfc3339(image.config.created.as_bytes()).unwrap_or_default()
 }
@@ -423,6 +440,21 @@ pub(crate) fn descriptor(target: &Descriptor) -> OciDescriptor {
         digest: target.digest.to_string(),
         size: target.size,
         platform: None,
+    }
+}
+
+/// A manifest with the platform that its config names.
+pub(crate) fn of_platform(
+    manifest: &Descriptor,
+    config: &docker_api::ImageConfiguration,
+) -> OciDescriptor {
+    OciDescriptor {
+        platform: Some(OciPlatform {
+            architecture: config.architecture.clone(),
+            os: config.os.clone(),
+            variant: config.variant.clone(),
+        }),
+        ..descriptor(manifest)
     }
 }
 

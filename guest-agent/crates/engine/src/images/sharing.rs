@@ -60,16 +60,16 @@ mod tests {
     use crate::ports::images::Descriptor;
 
     fn image(layers: &[(&str, u64)]) -> Image {
-        let digest = oci::Digest::of(b"x");
+        let target = Descriptor {
+            media_type: String::new(),
+            digest: oci::Digest::of(b"x"),
+            size: 1,
+        };
         let mut config = docker_api::ImageConfiguration::default();
         config.rootfs.diff_ids = layers.iter().map(|(name, _)| (*name).to_owned()).collect();
         Image {
-            target: Descriptor {
-                media_type: String::new(),
-                digest: digest.clone(),
-                size: 1,
-            },
-            manifest: digest,
+            target: target.clone(),
+            manifest: target,
             config,
             tags: vec![],
             digests: vec![],

@@ -39,7 +39,7 @@ pub struct Image {
     /// What the names point at (index or manifest); its digest is Docker's image ID.
     pub target: Descriptor,
     /// The platform's manifest.
-    pub manifest: Digest,
+    pub manifest: Descriptor,
     /// Parsed config. Spec: OCI image, config.
     pub config: ImageConfiguration,
     /// Canonical names with tags (`docker.io/library/busybox:latest`), sorted.

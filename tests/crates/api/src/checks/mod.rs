@@ -12,6 +12,7 @@ mod isolation;
 mod lifecycle;
 mod links;
 mod logs;
+mod moby;
 mod network;
 mod raw;
 mod remote_logs;
@@ -104,6 +105,7 @@ pub fn all() -> Vec<Check> {
         versions::list(),
         websocket::list(),
         clients::list(),
+        moby::list(),
     ]
     .concat()
 }

@@ -32,12 +32,27 @@ pub(super) fn request(
     path: &str,
     body: &str,
 ) -> anyhow::Result<(u16, String)> {
+    request_of(bed, method, path, Some("application/json"), body)
+}
+
+/// One request with a body of a type, or of none.
+pub(super) fn request_of(
+    bed: &Bed,
+    method: &str,
+    path: &str,
+    content_type: Option<&str>,
+    body: &str,
+) -> anyhow::Result<(u16, String)> {
     let mut stream = connect(bed)?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: docker\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
+    let content_type = content_type
+        .map(|content_type| format!("Content-Type: {content_type}\r\n"))
+        .unwrap_or_default();
+    let length = body.len();
+    // In one piece: an engine that refuses the head does not read on.
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: docker\r\n{content_type}Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
