@@ -34,7 +34,8 @@ pub(crate) fn create(request: &mut ContainerCreateRequest, version: ApiVersion) 
         host.annotations = None;
     }
     if before(44) {
-        if let Some(health) = &mut request.config.healthcheck {
+        let config = request.config.as_mut();
+        if let Some(health) = config.and_then(|config| config.healthcheck.as_mut()) {
             health.start_interval = 0;
         }
         let forced = |mount: &Mount| {
@@ -109,7 +110,14 @@ mod tests {
             (old.host_config.annotations, old.host_config.console_size),
             (None, [0, 0])
         );
-        assert_eq!(old.config.healthcheck.expect("kept").start_interval, 0);
+        assert_eq!(
+            old.config
+                .expect("kept")
+                .healthcheck
+                .expect("kept")
+                .start_interval,
+            0
+        );
         let mount = &old.host_config.mounts.expect("kept")[0];
         let options = mount.bind_options.as_ref().expect("kept");
         assert!(
