@@ -28,9 +28,30 @@ pub(crate) fn ensure_mounted(options: &MountOptions, target: &Path) -> Result<()
     mount(options, target).map_err(|errno| refusal(options, target, errno))
 }
 
+/// Mounts memory at a folder, which is made, as a /dev/shm.
+pub(crate) fn ensure_memory(target: &Path, size_bytes: i64) -> Result<(), Error> {
+    std::fs::create_dir_all(target).map_err(|error| {
+        Error::new(
+            ErrorKind::System,
+            format!("make {}: {error}", target.display()),
+        )
+    })?;
+    let options = MountOptions {
+        device: "shm".to_owned(),
+        fs_type: "tmpfs".to_owned(),
+        flags: MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV,
+        data: format!("mode=1777,size={size_bytes}"),
+    };
+    ensure_mounted(&options, target)
+}
+
 /// Takes it off. Idempotent. What is still open keeps working until it is closed.
 pub(crate) fn ensure_unmounted(target: &Path) -> io::Result<()> {
-    if is_mounted(target)? {
+    let mounted = match is_mounted(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        result => result?,
+    };
+    if mounted {
         rustix::mount::unmount(target, UnmountFlags::DETACH)?;
     }
     Ok(())

@@ -106,6 +106,21 @@ impl Volumes for LocalVolumes {
         self.blocking(move |inner| inner.unmount(&name)).await
     }
 
+    async fn mount_memory(&self, folder: &Path, size_bytes: i64) -> Result<()> {
+        let folder = folder.to_owned();
+        self.blocking(move |_| mounting::ensure_memory(&folder, size_bytes))
+            .await
+    }
+
+    async fn unmount_memory(&self, folder: &Path) -> Result<()> {
+        let folder = folder.to_owned();
+        self.blocking(move |_| {
+            mounting::ensure_unmounted(&folder)
+                .map_err(|error| system(&format!("unmount {}", folder.display()), &error))
+        })
+        .await
+    }
+
     async fn usage(&self, name: &str) -> Result<u64> {
         let name = name.to_owned();
         self.blocking(move |inner| {

@@ -41,6 +41,10 @@ impl World for RealWorld {
         std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
     }
 
+    fn hosts(&self) -> Option<String> {
+        std::fs::read_to_string("/etc/hosts").ok()
+    }
+
     fn host_name(&self) -> String {
         rustix::system::uname()
             .nodename()

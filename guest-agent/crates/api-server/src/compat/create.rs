@@ -1,94 +1,82 @@
 //! `POST /containers/create` of older clients.
 
-use docker_api::{ContainerCreateRequest, Mount};
+use docker_api::ContainerCreateRequest;
+use engine::spec::ReadOnlyRecursive;
 use errdefs::{Error, ErrorKind, Result};
 
 use crate::version::ApiVersion;
 
-/// Drops what a version does not know, and gives it the defaults of its time.
+/// Turns a request of an older version into one of the newest, and says what its read-only binds mean.
 ///
 /// # Errors
-/// `InvalidParameter`: what is refused rather than dropped.
-pub(crate) fn create(request: &mut ContainerCreateRequest, version: ApiVersion) -> Result<()> {
-    let before = |minor| version < ApiVersion::v1(minor);
+/// `InvalidParameter`, in Docker's words, for what that version did not have.
+pub(crate) fn create(
+    request: &mut ContainerCreateRequest,
+    version: ApiVersion,
+) -> Result<ReadOnlyRecursive> {
     let host = &mut request.host_config;
-    let mounts = host.mounts.as_deref_mut().unwrap_or_default();
-    if before(40) {
-        for options in mounts
-            .iter_mut()
-            .filter_map(|mount| mount.bind_options.as_mut())
-        {
-            options.non_recursive = false;
+    if version < ApiVersion::v1(25) {
+        // The client removes the container itself.
+        host.auto_remove = false;
+    }
+    if version < ApiVersion::v1(40) && host.ipc_mode.is_empty() {
+        host.ipc_mode = "shareable".to_owned();
+    }
+    for mount in host.mounts.iter_mut().flatten() {
+        if version < ApiVersion::v1(42) {
+            mount.volume_options.take_if(|_| mount.kind != "volume");
+            mount.tmpfs_options.take_if(|_| mount.kind != "tmpfs");
         }
-        if host.ipc_mode.is_empty() {
-            "shareable".clone_into(&mut host.ipc_mode);
+        if let Some(options) = &mut mount.bind_options {
+            options.non_recursive &= version >= ApiVersion::v1(40);
+            options.create_mountpoint &= version >= ApiVersion::v1(42);
+            if version < ApiVersion::v1(44)
+                && mount.kind == "bind"
+                && options.read_only_force_recursive
+            {
+                return Err(invalid(
+                    "BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer",
+                ));
+            }
+        }
+        let subpath = mount
+            .volume_options
+            .as_ref()
+            .map(|options| &options.subpath);
+        if version < ApiVersion::v1(45) && subpath.is_some_and(|path| !path.is_empty()) {
+            return Err(invalid("VolumeOptions.Subpath needs API v1.45 or newer"));
+        }
+        if version < ApiVersion::v1(48) && mount.kind == "image" {
+            return Err(invalid("Mount type \"Image\" needs API v1.48 or newer"));
         }
     }
-    if before(42) {
-        for mount in mounts.iter_mut() {
-            forget_options_of_other_kinds(mount);
-        }
+    if version < ApiVersion::v1(42) {
         host.console_size = [0, 0];
     }
-    if before(43) {
+    if version < ApiVersion::v1(43) {
         host.annotations = None;
     }
-    if before(44) {
-        let config = request.config.as_mut();
-        if let Some(health) = config.and_then(|config| config.healthcheck.as_mut()) {
-            health.start_interval = 0;
-        }
-        let forced = |mount: &Mount| {
-            let options = mount.bind_options.as_ref();
-            options.is_some_and(|options| options.read_only_force_recursive)
-        };
-        if mounts.iter().any(forced) {
-            return refuse("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer");
-        }
-        for mount in mounts
-            .iter_mut()
-            .filter(|mount| mount.kind == "bind" && mount.read_only)
-        {
-            let options = mount.bind_options.get_or_insert_default();
-            options.read_only_non_recursive = true;
-        }
-        let networks = request.networking_config.endpoints_config.as_ref();
-        if let Some(networks) = networks.filter(|networks| networks.len() > 1) {
-            let names: Vec<&str> = networks.keys().map(String::as_str).collect();
-            return refuse(&format!(
-                "Container cannot be created with multiple network endpoints: {}",
-                names.join(", ")
-            ));
-        }
+    if version >= ApiVersion::v1(44) {
+        return Ok(ReadOnlyRecursive::Enabled);
     }
-    let in_part = |mount: &Mount| {
-        let options = mount.volume_options.as_ref();
-        options.is_some_and(|options| !options.subpath.is_empty())
-    };
-    if before(45) && mounts.iter().any(in_part) {
-        return refuse("VolumeOptions.Subpath needs API v1.45 or newer");
+    if let Some(config) = &mut request.config
+        && let Some(health) = &mut config.healthcheck
+    {
+        health.start_interval = 0;
     }
-    if before(48) && mounts.iter().any(|mount| mount.kind == "image") {
-        return refuse("Mount type \"Image\" needs API v1.48 or newer");
+    let networks = request.networking_config.endpoints_config.iter().flatten();
+    let names: Vec<&str> = networks.map(|(name, _)| name.as_str()).collect();
+    if names.len() > 1 {
+        return Err(invalid(format!(
+            "Container cannot be created with multiple network endpoints: {}",
+            names.join(", ")
+        )));
     }
-    Ok(())
+    Ok(ReadOnlyRecursive::Disabled)
 }
 
-/// They were not looked at then.
-fn forget_options_of_other_kinds(mount: &mut Mount) {
-    if let Some(options) = &mut mount.bind_options {
-        options.create_mountpoint = false;
-    }
-    if mount.kind != "volume" {
-        mount.volume_options = None;
-    }
-    if mount.kind != "tmpfs" {
-        mount.tmpfs_options = None;
-    }
-}
-
-fn refuse(text: &str) -> Result<()> {
-    Err(Error::new(ErrorKind::InvalidParameter, text))
+fn invalid(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidParameter, text)
 }
 
 #[cfg(test)]
@@ -120,11 +108,7 @@ mod tests {
         );
         let mount = &old.host_config.mounts.expect("kept")[0];
         let options = mount.bind_options.as_ref().expect("kept");
-        assert!(
-            mount.volume_options.is_none()
-                && !options.create_mountpoint
-                && options.read_only_non_recursive
-        );
+        assert!(mount.volume_options.is_none() && !options.create_mountpoint);
 
         let (mut new, untouched) = (asked(body), asked(body));
         create(&mut new, ApiVersion::v1(51)).expect("served");

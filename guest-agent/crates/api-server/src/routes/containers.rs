@@ -38,14 +38,16 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
         }
         "container_create" => {
             let mut request: ContainerCreateRequest = call.json().await?;
-            compat::create(&mut request, call.version)?;
+            let read_only = compat::create(&mut request, call.version)?;
             let name = call.query.get("name").map(str::to_owned);
             let platform = call
                 .query
                 .get("platform")
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned);
-            let made = engine.create_container(name, platform, request).await?;
+            let made = engine
+                .create_container(name, platform, request, read_only)
+                .await?;
             created(&ContainerCreateResponse {
                 id: made.id.to_string(),
                 warnings: made.warnings,

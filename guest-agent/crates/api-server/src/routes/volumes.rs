@@ -4,7 +4,13 @@ use docker_api::volume::VolumeCreate;
 use engine::Engine;
 
 use super::{Answer, created, json, no_content, not_there};
-use crate::call::Call;
+use crate::{call::Call, version::ApiVersion};
+
+/// Since then named volumes are pruned only when asked for.
+const ALL_BY_WISH_SINCE: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 42,
+};
 
 pub(super) async fn answer(engine: &Engine, mut call: Call) -> Answer {
     match call.operation {
@@ -20,7 +26,13 @@ pub(super) async fn answer(engine: &Engine, mut call: Call) -> Answer {
                 .await?;
             no_content()
         }
-        "volume_prune" => json(&engine.prune_volumes(&call.query.filters()?).await?),
+        "volume_prune" => {
+            let mut filters = call.query.filters()?;
+            if call.version < ALL_BY_WISH_SINCE {
+                filters.insert("all".to_owned(), ["true".to_owned()].into());
+            }
+            json(&engine.prune_volumes(&filters).await?)
+        }
         _ => Err(not_there(&call)),
     }
 }

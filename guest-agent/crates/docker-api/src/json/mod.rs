@@ -41,8 +41,11 @@ mod tests {
         assert!(exec.tty && exec.detach_keys == "ctrl-p");
         let text = br#"{"image":"a","LABELS":{"Image":"1","image":"2"},"hostconfig":{"restartpolicy":{"name":"always"}}}"#;
         let request: ContainerCreateRequest = super::from_slice(text).expect("valid");
-        assert_eq!(request.config.image, "a");
-        assert_eq!(request.config.labels.expect("labels").len(), 2);
+        assert_eq!(request.config.as_ref().expect("said").image, "a");
+        assert_eq!(
+            request.config.expect("said").labels.expect("labels").len(),
+            2
+        );
         assert_eq!(request.host_config.restart_policy.name, "always");
     }
 
@@ -50,7 +53,7 @@ mod tests {
     fn null_reads_as_absent_at_every_depth() {
         let text = br#"{"Image":"a","Env":null,"HostConfig":{"Binds":null,"NetworkMode":null},"NetworkingConfig":{"EndpointsConfig":{"n":{"Aliases":null,"GwPriority":null}}}}"#;
         let request: ContainerCreateRequest = super::from_slice(text).expect("valid");
-        assert_eq!(request.config.image, "a");
+        assert_eq!(request.config.as_ref().expect("said").image, "a");
         assert_eq!(request.host_config.network_mode, "");
     }
 }

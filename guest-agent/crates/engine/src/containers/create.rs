@@ -11,7 +11,7 @@ use crate::{
     id::ContainerId,
     images, logging,
     ports::rootfs::PickedImage,
-    spec::{self, MountKind, MountPoint},
+    spec::{self, MountKind, MountPoint, ReadOnlyRecursive},
 };
 
 /// Attempts at making up a name that nobody has.
@@ -27,7 +27,8 @@ pub struct Created {
 }
 
 impl Engine {
-    /// Makes a container; it does not run yet. Docker API: POST /containers/create. Durable when it returns.
+    /// Makes a container; it does not run yet. `read_only` is how read-only binds treat mounts below them when they do not say it themselves.
+    /// Docker API: POST /containers/create. Durable when it returns.
     ///
     /// # Errors
     /// In Docker's words: `InvalidParameter` for settings, `NotFound` for the image, `Conflict` for the name. Nothing is left behind.
@@ -36,11 +37,12 @@ impl Engine {
         name: Option<String>,
         platform: Option<String>,
         request: ContainerCreateRequest,
+        read_only: ReadOnlyRecursive,
     ) -> Result<Created> {
         let engine = Arc::clone(self);
         self.to_the_end(async move {
             engine
-                .create(name.as_deref(), platform.as_deref(), request)
+                .create(name.as_deref(), platform.as_deref(), request, read_only)
                 .await
         })
         .await
@@ -51,6 +53,7 @@ impl Engine {
         name: Option<&str>,
         platform: Option<&str>,
         request: ContainerCreateRequest,
+        read_only: ReadOnlyRecursive,
     ) -> Result<Created> {
         let ContainerCreateRequest {
             config,
@@ -74,6 +77,7 @@ impl Engine {
         defaults.at_create(&mut host_config);
         logging::merge_and_check(&mut host_config.log_config, &defaults.log_config)?;
         let mut warnings = spec::validate(&mut config, &mut host_config, &*self.ports.machine)?;
+        self.settle_joined(&mut host_config)?;
         let _images = self.images_in_use.read().await;
         let image = match config.image.as_str() {
             "" => None,
@@ -95,7 +99,16 @@ impl Engine {
         }
         let inherited =
             self.inherited_mounts(host_config.volumes_from.as_deref().unwrap_or_default())?;
-        let mounts = spec::mount_points(&config, &host_config, inherited)?;
+        let mut mounts = spec::mount_points(&config, &host_config, inherited)?;
+        spec::keep_root_free(&mut mounts, &self.settings.root.to_string_lossy())?;
+        for mount in &mut mounts {
+            if mount.kind == MountKind::Bind
+                && !mount.read_write
+                && mount.read_only_recursive == ReadOnlyRecursive::Enabled
+            {
+                mount.read_only_recursive = read_only;
+            }
+        }
         let mut networks = networks_of(
             &host_config.network_mode,
             networking_config.endpoints_config.unwrap_or_default(),

@@ -118,6 +118,7 @@ impl Engine {
                 break;
             }
         }
+        self.name_images(&mut shown).await;
         if options.size {
             for summary in &mut shown {
                 let Ok(id) = summary.id.parse() else { continue };
@@ -128,6 +129,22 @@ impl Engine {
             }
         }
         Ok(shown)
+    }
+
+    /// Shows an image by its id where the name that the container was made by is another's now, or nobody's.
+    async fn name_images(&self, shown: &mut [ContainerSummary]) {
+        let mut ids = BTreeMap::new();
+        for summary in shown {
+            if !ids.contains_key(&summary.image) {
+                let found = self.ports.images.get(&summary.image, None).await;
+                let id = found.ok().map(|image| image.target.digest.to_string());
+                ids.insert(summary.image.clone(), id);
+            }
+            let id = ids.get(&summary.image).cloned().flatten();
+            if id.as_ref() != Some(&summary.image_id) && !summary.image_id.is_empty() {
+                summary.image.clone_from(&summary.image_id);
+            }
+        }
     }
 
     fn summary(

@@ -39,11 +39,13 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageConfiguration) {
     if config.working_dir.is_empty() {
         config.working_dir = image.working_dir.clone();
     }
-    if let Some(volumes) = image.volumes.as_ref().filter(|volumes| !volumes.is_empty()) {
-        let wanted = config.volumes.get_or_insert_default();
-        for volume in volumes.keys() {
-            wanted.entry(volume.clone()).or_insert(Empty {});
+    match config.volumes.as_mut().filter(|own| !own.is_empty()) {
+        Some(own) => {
+            for volume in image.volumes.iter().flatten().map(|(name, _)| name) {
+                own.entry(volume.clone()).or_insert(Empty {});
+            }
         }
+        None => config.volumes.clone_from(&image.volumes),
     }
     if config.stop_signal.is_empty() {
         config.stop_signal.clone_from(&image.stop_signal);

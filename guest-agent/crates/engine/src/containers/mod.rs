@@ -17,6 +17,7 @@ mod export;
 pub mod health;
 mod index;
 mod inspect;
+mod joined;
 mod links;
 pub mod list;
 mod logs;

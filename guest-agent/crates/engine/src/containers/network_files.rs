@@ -48,10 +48,15 @@ pub(crate) fn hosts(
         let _ = writeln!(text, "{address}\t{name}");
     }
     let (host, domain) = (&record.config.hostname, &record.config.domainname);
-    let names = if domain.is_empty() {
+    let whole = if domain.is_empty() {
         host.clone()
     } else {
-        format!("{host}.{domain} {host}")
+        format!("{host}.{domain}")
+    };
+    // The host name may be a whole one itself.
+    let names = match whole.split_once('.') {
+        Some((bare, _)) => format!("{whole} {bare}"),
+        None => whole,
     };
     for (_, end) in sandbox.iter().flat_map(|sandbox| &sandbox.endpoints) {
         for address in [&end.ip_address, &end.global_ipv6_address] {
@@ -179,6 +184,12 @@ mod tests {
         assert_eq!(
             text,
             "127.0.0.1\tlocalhost\n192.0.2.2\tpeer\n2001:db8::1\tsix\n172.17.0.2\tme\n"
+        );
+        record.config.hostname = "me.example.org".into();
+        let text = hosts(&record, Some(&sandbox), false, None);
+        assert!(
+            text.ends_with("\n172.17.0.2\tme.example.org me\n"),
+            "{text}"
         );
     }
 }

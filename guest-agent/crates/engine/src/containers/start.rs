@@ -117,16 +117,23 @@ impl Engine {
         record: &ContainerRecord,
         run: &mut Run,
     ) -> Result<()> {
+        let donor = self.network_donor(record)?;
         let mut record = self.settings.defaults.at_start(record);
         let linked = self.linked(&record)?;
         let kept = record.clone();
         self.link_variables(&kept, &mut record.config)?;
+        if let Some(donor) = &donor {
+            let of_donor = &donor.record().config;
+            record.config.hostname.clone_from(&of_donor.hostname);
+            record.config.domainname.clone_from(&of_donor.domainname);
+        }
         let record = &record;
         let id = &record.id;
         let mut steps = Steps::begin(&*self.ports.world);
         let in_root = |path: &'static str| self.ports.rootfs.read_file(id, path.as_ref());
-        let (sandbox, mounts, rootfs, passwd, group) = futures_util::join!(
+        let (sandbox, shm, mounts, rootfs, passwd, group) = futures_util::join!(
             self.connect(record),
+            self.shared_memory(record),
             self.resolve_mounts(record, run),
             self.ports.rootfs.mounts(id),
             in_root("/etc/passwd"),
@@ -135,12 +142,17 @@ impl Engine {
         // Kept before anything else can fail, so that it is taken down again.
         let sandbox = sandbox?;
         container.set_sandbox(sandbox.clone());
-        let (mounts, rootfs, passwd, group) = (mounts?, rootfs?, passwd?, group?);
-        let network = self.network_namespace(record, sandbox.as_ref())?;
+        let (shm, mounts) = (shm?, mounts?);
+        let (rootfs, passwd, group) = (rootfs?, passwd?, group?);
+        let network = self.network_namespace(donor.as_deref(), sandbox.as_ref());
         steps.end("network, mounts and user files");
-        let files = self
-            .write_network_files(record, sandbox.as_ref(), &linked, &network)
-            .await?;
+        let files = match &donor {
+            Some(donor) => self.network_files_of(donor),
+            None => {
+                self.write_network_files(record, sandbox.as_ref(), &linked, &network)
+                    .await?
+            }
+        };
         steps.end("files of /etc");
         let cgroup = record.cgroup(&self.settings.cgroup_parent);
         let spec = spec::build(&SpecInput {
@@ -150,15 +162,15 @@ impl Engine {
             mounts: &mounts,
             network_files: &files,
             network,
-            pid: self.shared_namespace("pid", &record.host.pid_mode)?,
-            ipc: self.shared_namespace("ipc", &record.host.ipc_mode)?,
+            pid: self.pid_namespace(&record.host.pid_mode)?,
+            ipc: self.ipc_namespace(&record.host.ipc_mode)?,
             uts: self.shared_namespace("uts", &record.host.uts_mode)?,
             cgroup_namespace: if record.host.cgroupns_mode == "host" {
                 NamespaceOf::Host
             } else {
                 NamespaceOf::New
             },
-            shm: None,
+            shm: shm.as_deref(),
             passwd: passwd.as_deref(),
             group: group.as_deref(),
             init: record
@@ -239,6 +251,7 @@ impl Engine {
         self.tell_networks(record, sandbox.as_deref(), "disconnect")
             .await;
         self.release_mounts(record, run).await;
+        self.release_memory(record).await;
     }
 
     async fn connect(&self, record: &ContainerRecord) -> Result<Option<Sandbox>> {
@@ -278,48 +291,6 @@ impl Engine {
         Ok(Some(sandbox))
     }
 
-    fn network_namespace(
-        &self,
-        record: &ContainerRecord,
-        sandbox: Option<&Sandbox>,
-    ) -> Result<NamespaceOf> {
-        if let Some(sandbox) = sandbox {
-            return Ok(NamespaceOf::Path(sandbox.path.clone()));
-        }
-        let Some(other) = record.host.network_mode.strip_prefix("container:") else {
-            return Ok(NamespaceOf::Host);
-        };
-        let container = self.joined(other)?;
-        Ok(match container.sandbox() {
-            Some(sandbox) => NamespaceOf::Path(sandbox.path.clone()),
-            None => NamespaceOf::Path(namespace_of(container.state().pid, "net")),
-        })
-    }
-
-    /// A namespace that a mode takes from the machine or from another container.
-    fn shared_namespace(&self, kind: &str, mode: &str) -> Result<NamespaceOf> {
-        match mode.strip_prefix("container:") {
-            Some(other) => Ok(NamespaceOf::Path(namespace_of(
-                self.joined(other)?.state().pid,
-                kind,
-            ))),
-            None if mode == "host" => Ok(NamespaceOf::Host),
-            None => Ok(NamespaceOf::New),
-        }
-    }
-
-    /// A running container whose namespaces are joined.
-    fn joined(&self, reference: &str) -> Result<Arc<Container>> {
-        let container = self.containers.find(reference)?;
-        if container.state().phase != Phase::Running {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("cannot join network namespace of a non running container: {reference}"),
-            ));
-        }
-        Ok(container)
-    }
-
     async fn write_network_files(
         &self,
         record: &ContainerRecord,
@@ -333,12 +304,16 @@ impl Engine {
         let own = !matches!(network, NamespaceOf::Host);
         let resolv_conf =
             network_files::resolv_conf(record, &self.ports.world.resolv_conf(), servers, own);
-        let mut hosts = network_files::hosts(
-            record,
-            sandbox,
-            !own || has_ipv6(sandbox, record),
-            self.settings.host_gateway,
-        );
+        let has_own_hosts = record.host.extra_hosts.iter().any(|all| !all.is_empty());
+        let of_machine = self.ports.world.hosts().filter(|_| !own && !has_own_hosts);
+        let mut hosts = of_machine.unwrap_or_else(|| {
+            network_files::hosts(
+                record,
+                sandbox,
+                !own || has_ipv6(sandbox, record),
+                self.settings.host_gateway,
+            )
+        });
         hosts.extend(linked.iter().map(links::hosts_lines));
         let store = &self.ports.store;
         let (resolv_conf, host_name, hosts) = futures_util::try_join!(
@@ -403,10 +378,6 @@ fn has_ipv6(sandbox: Option<&Sandbox>, record: &ContainerRecord) -> bool {
     sandbox.is_some_and(|sandbox| sandbox.loopback_ipv6)
         && !switched_off("net.ipv6.conf.all.disable_ipv6")
         && !switched_off("net.ipv6.conf.lo.disable_ipv6")
-}
-
-fn namespace_of(pid: u32, kind: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/ns/{kind}"))
 }
 
 /// The exit code that stands for a failed start, and the error with Docker's kind for it.

@@ -427,9 +427,15 @@ mod tests {
         let execs = Execs::default();
         let [one, other] = [1, 2].map(|byte| ContainerId::from_random([byte; 32]));
         let id = ExecId::from_random([3; 32]);
+        let never_ran = ExecId::from_random([4; 32]);
         execs.insert(id.clone(), one.clone(), ExecConfig::default());
-        assert_eq!(execs.of(&one).len(), 1);
+        execs.insert(never_ran.clone(), one.clone(), ExecConfig::default());
+        let exec = execs.find(id.as_str()).expect("known");
+        exec.standing
+            .send_modify(|standing| standing.started = true);
+        assert_eq!(execs.of(&one).len(), 2);
         execs.end_container(&one);
+        assert!(execs.find(never_ran.as_str()).is_err());
         let exec = execs.find(id.as_str()).expect("kept");
         assert_eq!(exec.standing.borrow().exit_code, Some(137));
         assert!(execs.of(&one).is_empty());

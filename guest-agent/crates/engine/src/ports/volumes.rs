@@ -1,6 +1,9 @@
 //! Volumes. Served by `volumes`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use errdefs::Result;
@@ -57,6 +60,10 @@ pub trait Volumes: Send + Sync {
     async fn mount(&self, name: &str) -> Result<PathBuf>;
     /// Undoes `mount`.
     async fn unmount(&self, name: &str) -> Result<()>;
+    /// Mounts memory of a size at a folder, which is made, for a container that shares its /dev/shm. Idempotent.
+    async fn mount_memory(&self, folder: &Path, size_bytes: i64) -> Result<()>;
+    /// Undoes it. Idempotent.
+    async fn unmount_memory(&self, folder: &Path) -> Result<()>;
     /// Bytes it holds.
     async fn usage(&self, name: &str) -> Result<u64>;
 }

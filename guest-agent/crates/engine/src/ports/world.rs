@@ -20,6 +20,10 @@ pub trait World: Send + Sync {
     fn random(&self) -> [u8; 32];
     /// The machine's own /etc/resolv.conf; empty when there is none.
     fn resolv_conf(&self) -> String;
+    /// The machine's own /etc/hosts; none: it cannot be read.
+    fn hosts(&self) -> Option<String> {
+        None
+    }
     /// The machine's name.
     fn host_name(&self) -> String;
     /// Ends after `duration`.

@@ -38,7 +38,9 @@ use oci_spec::{
 
 use crate::id::ContainerId;
 
-pub use mount_point::{MountKind, MountPoint, ReadOnlyRecursive, mount_points, volumes_from};
+pub use mount_point::{
+    MountKind, MountPoint, ReadOnlyRecursive, keep_root_free, mount_points, volumes_from,
+};
 pub use owner::owner;
 pub(crate) use paths::clean as clean_path;
 pub use process::{ExecWish, check_user, exec_process};

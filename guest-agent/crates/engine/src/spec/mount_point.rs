@@ -161,6 +161,35 @@ pub fn mount_points(
     Ok(points.all)
 }
 
+/// Sees that no container keeps mounts of the engine's own folder to itself: what is bound from inside it, or has it inside, follows what the
+/// engine unmounts.
+///
+/// # Errors
+/// `InvalidParameter` when another propagation was asked for.
+pub fn keep_root_free(points: &mut [MountPoint], root: &str) -> Result<()> {
+    let binds = points.iter_mut().filter(|one| one.kind == MountKind::Bind);
+    for point in binds.filter(|one| one.source.starts_with(root) || root.starts_with(&one.source)) {
+        let asked = match &point.wish {
+            Some(wish) => wish
+                .bind_options
+                .as_ref()
+                .map(|options| options.propagation.as_str()),
+            None => Mode::parse(&point.mode).and_then(|mode| mode.propagation),
+        };
+        match asked.unwrap_or_default() {
+            "" => "rslave".clone_into(&mut point.propagation),
+            "rslave" | "rshared" => {}
+            other => {
+                return Err(invalid(format!(
+                    "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root, daemon root: {root:?}, bind mount source: {:?}, propagation: {other:?}",
+                    point.source
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Mount points, one for each target, in the order they came.
 #[derive(Default)]
 struct Points {

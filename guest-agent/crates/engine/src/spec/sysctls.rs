@@ -28,7 +28,8 @@ pub(super) fn sysctls(input: &SpecInput<'_>) -> Result<HashMap<String, String>> 
     if !input.config.domainname.is_empty() {
         set("kernel.domainname", &input.config.domainname);
     }
-    if input.network == NamespaceOf::New {
+    let is_joined = input.host.network_mode.starts_with("container:");
+    if input.network != NamespaceOf::Host && !is_joined {
         // No CAP_NET_RAW for ping, no CAP_NET_BIND_SERVICE for port 80.
         set("net.ipv4.ping_group_range", "0 2147483647");
         set("net.ipv4.ip_unprivileged_port_start", "0");

@@ -206,14 +206,13 @@ fn file_system(kind: &str, mount: &Mount, options: &Options) -> Result<OwnedFd, 
 
 fn attach(detached: &OwnedFd, options: &Options, target: BorrowedFd<'_>) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::of("set mount attributes", error);
-    let recursive = options.recursive_bind;
     if options.recursive_set != 0 {
         sys::set_mount_attributes(detached.as_fd(), options.recursive_set, 0, 0, true)
             .map_err(failed)?;
     }
     if options.set != 0 || options.clear != 0 {
-        // Docker's read-only binds hold for everything below, where the kernel can do that.
-        sys::set_mount_attributes(detached.as_fd(), options.set, options.clear, 0, recursive)
+        // Of this mount only: what is to hold below has words of its own (`rro`).
+        sys::set_mount_attributes(detached.as_fd(), options.set, options.clear, 0, false)
             .map_err(failed)?;
     }
     if let Some(propagation) = options.propagation {

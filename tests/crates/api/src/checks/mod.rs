@@ -50,6 +50,8 @@ const BESIDE_THE_ENGINE: &[&str] = &[
     "::logs::json_file_is_rotated_compressed_and_read_back",
     "::logs::json_file_carries_labels_variables_and_a_tag",
     "::files::owners_are_kept_only_when_asked_for",
+    "::moby::the_machines_network_comes_with_its_hosts",
+    "::moby::read_only_binds_hold_below_unless_told_otherwise",
 ];
 
 impl Check {
