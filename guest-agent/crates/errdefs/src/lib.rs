@@ -56,7 +56,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: in_gos_words(message.into()),
             source: None,
         }
     }
@@ -68,7 +68,7 @@ impl Error {
     {
         Self {
             kind: error.kind(),
-            message: chain(&error),
+            message: in_gos_words(chain(&error)),
             source: Some(Box::new(error)),
         }
     }
@@ -115,6 +115,36 @@ impl std::error::Error for Error {
     }
 }
 
+/// What stands behind the system's own texts in Rust.
+const NUMBER: &str = " (os error ";
+
+/// A text with the system's errors as Go's programs say them: `no space left on device`, without its number.
+fn in_gos_words(mut text: String) -> String {
+    let mut from = 0;
+    while let Some(at) = text[from..].find(NUMBER).map(|at| from + at) {
+        from = at + NUMBER.len();
+        let Some(length) = text[from..].find(')') else {
+            return text;
+        };
+        let Ok(number) = text[from..from + length].parse::<i32>() else {
+            continue;
+        };
+        let said = std::io::Error::from_raw_os_error(number).to_string();
+        let end = from + length + 1;
+        if let Some(before) = text[..end].strip_suffix(&said).map(str::len) {
+            let words = said.split(NUMBER).next().unwrap_or_default();
+            let mut letters = words.chars();
+            let words: String = letters
+                .next()
+                .map(|first| first.to_lowercase().chain(letters).collect())
+                .unwrap_or_default();
+            text.replace_range(before..end, &words);
+            from = before + words.len();
+        }
+    }
+    text
+}
+
 /// The texts of an error and its causes, joined by `: `.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -130,6 +160,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_systems_errors_are_in_gos_words() {
+        let full = std::io::Error::from_raw_os_error(28);
+        let text = format!("write a: {full}, b: {full}: ä (os error 28) (os error x) (os error");
+        let error = Error::new(ErrorKind::System, text);
+        assert_eq!(
+            error.message(),
+            "write a: no space left on device, b: no space left on device: ä (os error 28) (os error x) (os error"
+        );
+    }
 
     #[test]
     fn context_stands_before_the_cause() {

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 const FILE: &str = "names";
 const DRAFT: &str = "names.new";
 const DAMAGED: &str = "names.damaged";
+/// Takes room and an inode that are given away when the disk is full.
+const RESERVE: &str = "names.reserve";
+const MIN_RESERVE_BYTES: u64 = 64 << 10;
 
 /// What a name means, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +123,7 @@ impl Names {
         Ok((names, is_damaged))
     }
 
-    /// Replaces the file. Durable when it returns.
+    /// Replaces the file. Durable when it returns. On a full disk names can still be taken away: room for that is kept.
     pub(crate) fn store(&self, folder: &Path) -> io::Result<()> {
         let mut text = Vec::new();
         for (name, target) in self.iter() {
@@ -134,11 +137,43 @@ impl Names {
             serde_json::to_writer(&mut text, &line)?;
             text.push(b'\n');
         }
-        let mut file = File::create(folder.join(DRAFT))?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(folder.join(DRAFT), folder.join(FILE))?;
-        File::open(folder)?.sync_all()
+        let before = fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
+        match replace(folder, &text) {
+            Err(error)
+                if error.kind() == io::ErrorKind::StorageFull && text.len() as u64 <= before =>
+            {
+                fs::remove_file(folder.join(RESERVE)).map_err(|_| error)?;
+                replace(folder, &text)?;
+            }
+            replaced => replaced?,
+        }
+        keep_reserve(folder, text.len() as u64);
+        Ok(())
+    }
+}
+
+fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::create(folder.join(DRAFT))?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(folder.join(DRAFT), folder.join(FILE))?;
+    File::open(folder)?.sync_all()
+}
+
+/// Takes room for another file of names, unless there is none.
+fn keep_reserve(folder: &Path, length: u64) {
+    let (path, wanted) = (folder.join(RESERVE), length.max(MIN_RESERVE_BYTES));
+    if fs::metadata(&path).is_ok_and(|file| file.len() >= wanted) {
+        return;
+    }
+    let taken = File::create(&path).and_then(|file| {
+        // Names are added one by one.
+        let bytes = wanted.next_power_of_two();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+            .map_err(io::Error::from)
+    });
+    if taken.is_err() {
+        let _ = fs::remove_file(&path);
     }
 }
 

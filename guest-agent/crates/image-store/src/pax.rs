@@ -1,13 +1,14 @@
-//! Extended attributes of tars as they are, whatever bytes they have.
+//! Names and extended attributes of tars as they are, whatever bytes they have.
 //!
-//! The `tar` crate takes PAX records apart at line ends, which an attribute's value may have in it: a capability of two bits is enough. So values with
-//! line ends are written in hex, under another key, before the crate sees them. Everything else passes as it came; what makes no sense, too.
+//! The `tar` crate takes PAX records apart at line ends, which a value may have in it: a name may, and an attribute that is a capability of two bits does.
+//! So before the crate sees them, attributes with line ends are written in hex, under another key, and names with line ends as GNU's long names. Any
+//! other record with a line end is left out. Everything else passes as it came; what makes no sense, too.
 //!
-//! Spec: POSIX, pax, "pax Extended Header"; GNU tar manual, "Storing Sparse Files".
+//! Spec: POSIX, pax, "pax Extended Header"; GNU tar manual, "Storing Sparse Files", "Basic Tar Format" (long names).
 
 use std::io::{self, Read};
 
-use crate::files::tarball::{push_record, put_number};
+use crate::files::tarball::{Head, header, push_record};
 
 /// Prefix of attributes in PAX records.
 const ATTRIBUTE: &str = "SCHILY.xattr.";
@@ -107,22 +108,41 @@ impl<R: Read> Pax<R> {
             return Ok(());
         }
         let end = BLOCK_BYTES + usize::try_from(size).unwrap_or_default();
-        let Some((records, next_size)) = rewritten(&self.out[BLOCK_BYTES..end]) else {
+        let Some(rewritten) = rewritten(&self.out[BLOCK_BYTES..end]) else {
             return Ok(());
         };
-        self.size = next_size;
-        if records == self.out[BLOCK_BYTES..end] {
+        self.size = rewritten.size;
+        if rewritten.records == self.out[BLOCK_BYTES..end] {
             return Ok(());
         }
-        self.out.truncate(BLOCK_BYTES);
-        put_number(&mut self.out[124..136], records.len() as u64);
-        self.out[148..156].fill(b' ');
-        let sum: u64 = self.out.iter().map(|byte| u64::from(*byte)).sum();
-        put_number(&mut self.out[148..155], sum);
-        let whole = BLOCK_BYTES + records.len().next_multiple_of(BLOCK_BYTES);
-        self.out.extend(records);
-        self.out.resize(whole, 0);
+        let mut extended = Head {
+            name: b"records".to_vec(),
+            kind: b'x',
+            ..Head::default()
+        };
+        self.out.clear();
+        for (kind, name) in [(b'L', rewritten.name), (b'K', rewritten.link)] {
+            if let Some(mut name) = name {
+                name.push(0);
+                extended.kind = kind;
+                self.entry(&extended, &name);
+            }
+        }
+        extended.kind = b'x';
+        self.entry(&extended, &rewritten.records);
         Ok(())
+    }
+
+    /// Gives out an entry that belongs to the next one.
+    fn entry(&mut self, head: &Head, content: &[u8]) {
+        let head = Head {
+            size: content.len() as u64,
+            ..head.clone()
+        };
+        self.out.extend(header(&head));
+        self.out.extend(content);
+        let whole = self.out.len().next_multiple_of(BLOCK_BYTES);
+        self.out.resize(whole, 0);
     }
 
     fn map(&mut self, size: u64) -> io::Result<()> {
@@ -167,9 +187,20 @@ impl<R: Read> Read for Pax<R> {
     }
 }
 
-/// The records with values that can be taken apart at line ends, and the size that one of them gives. `None`: they make no sense.
-fn rewritten(mut left: &[u8]) -> Option<(Vec<u8>, Option<u64>)> {
-    let (mut records, mut size) = (Vec::new(), None);
+/// Records without line ends in their values, and what has its place elsewhere.
+#[derive(Default)]
+struct Rewritten {
+    records: Vec<u8>,
+    /// The size of the entry's content.
+    size: Option<u64>,
+    /// Names with line ends.
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+/// `None`: they make no sense.
+fn rewritten(mut left: &[u8]) -> Option<Rewritten> {
+    let mut out = Rewritten::default();
     while !left.is_empty() {
         let space = left.iter().position(|byte| *byte == b' ')?;
         let length: usize = std::str::from_utf8(&left[..space]).ok()?.parse().ok()?;
@@ -177,24 +208,29 @@ fn rewritten(mut left: &[u8]) -> Option<(Vec<u8>, Option<u64>)> {
         let pair = record.get(space + 1..)?.strip_suffix(b"\n")?;
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         let (key, value) = (&pair[..equals], &pair[equals + 1..]);
-        let name = std::str::from_utf8(key).ok()?;
-        match name.strip_prefix(ATTRIBUTE) {
-            Some(name) if value.contains(&b'\n') => {
-                let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-                push_record(
-                    &mut records,
-                    &format!("{HEX_ATTRIBUTE}{name}"),
-                    hex.as_bytes(),
-                );
+        let key = std::str::from_utf8(key).ok()?;
+        if value.contains(&b'\n') {
+            match (key, key.strip_prefix(ATTRIBUTE)) {
+                (_, Some(name)) => {
+                    let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let key = format!("{HEX_ATTRIBUTE}{name}");
+                    push_record(&mut out.records, &key, hex.as_bytes());
+                }
+                // A sparse file's real name wins over its made-up one, wherever it stands.
+                ("GNU.sparse.name", _) => out.name = Some(value.to_vec()),
+                ("path", _) => out.name = out.name.or_else(|| Some(value.to_vec())),
+                ("linkpath", _) => out.link = Some(value.to_vec()),
+                _ => {}
             }
-            _ => records.extend_from_slice(record),
+        } else {
+            out.records.extend_from_slice(record);
         }
-        if name == "size" {
-            size = std::str::from_utf8(value).ok()?.parse().ok();
+        if key == "size" {
+            out.size = std::str::from_utf8(value).ok()?.parse().ok();
         }
         left = &left[length..];
     }
-    Some((records, size))
+    Some(out)
 }
 
 /// A number of a header: octal, or GNU's binary.
@@ -220,7 +256,7 @@ fn padded(size: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::tarball::{FILE, Head, Tarball};
+    use crate::files::tarball::{FILE, SYMLINK, Tarball};
 
     fn archive(value: &[u8]) -> Vec<u8> {
         let mut tar = Tarball::new(Vec::new());
@@ -258,6 +294,50 @@ mod tests {
                 let mut content = Vec::new();
                 entry.read_to_end(&mut content).expect("read");
                 assert_eq!(content, b"abc");
+                count += 1;
+            }
+            assert_eq!(count, 2);
+        }
+    }
+
+    #[test]
+    fn names_with_line_ends_are_read_whole() {
+        let long = b"folder/".repeat(40);
+        for name in [&b"a\nb"[..], b"\n", &[&long[..], b"12 path=x\n"].concat()] {
+            let mut tar = Tarball::new(Vec::new());
+            for kind in [FILE, SYMLINK] {
+                let mut text = Vec::new();
+                push_record(&mut text, "comment", b"two\nlines");
+                push_record(&mut text, "path", name);
+                push_record(&mut text, "linkpath", name);
+                push_record(&mut text, "SCHILY.xattr.user.a", b"b");
+                let records = Head {
+                    kind: b'x',
+                    size: text.len() as u64,
+                    ..Head::default()
+                };
+                tar.begin(&records).expect("begun");
+                tar.write(&text).expect("written");
+                tar.pad(text.len() as u64).expect("padded");
+                let head = Head {
+                    name: b"cut".to_vec(),
+                    kind,
+                    ..Head::default()
+                };
+                tar.begin(&head).expect("begun");
+            }
+            let bytes = tar.finish().expect("finished");
+            let mut archive = tar::Archive::new(Pax::new(&bytes[..]));
+            let mut count = 0;
+            for entry in archive.entries().expect("entries") {
+                let mut entry = entry.expect("an entry");
+                assert_eq!(&*entry.path_bytes(), name);
+                assert_eq!(entry.link_name_bytes().as_deref(), Some(name));
+                let extensions = entry.pax_extensions().expect("read").expect("some");
+                let keys: Vec<_> = extensions
+                    .map(|one| one.expect("a record").key().expect("text").to_owned())
+                    .collect();
+                assert_eq!(keys, ["SCHILY.xattr.user.a"]);
                 count += 1;
             }
             assert_eq!(count, 2);

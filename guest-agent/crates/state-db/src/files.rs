@@ -2,11 +2,11 @@
 
 use std::{fs, io, path::Path};
 
-/// Makes a folder unless it is there.
-pub(crate) fn ensure_folder(folder: &Path) -> io::Result<()> {
+/// Makes a folder unless it is there. True: it was made.
+pub(crate) fn ensure_folder(folder: &Path) -> io::Result<bool> {
     match fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        made => made.map(|()| true),
     }
 }
 

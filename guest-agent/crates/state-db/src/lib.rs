@@ -8,12 +8,13 @@
 //! It refuses to know what the records mean.
 
 mod files;
+mod reserve;
 
 use std::{
     io,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use async_trait::async_trait;
@@ -33,11 +34,94 @@ const CACHE_BYTES: usize = 1 << 20;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const STATE_FILE: &str = "state.json";
 
+use self::reserve::Reserve;
+
 /// The store in a folder.
 #[derive(Debug)]
 pub struct StateDb {
-    database: Arc<Database>,
+    shared: Arc<Shared>,
     folders: PathBuf,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is changed on threads that may block.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    /// None: it failed and could not be opened again.
+    database: RwLock<Option<Database>>,
+    reserve: Reserve,
+}
+
+impl Shared {
+    /// One durable change. A database whose disk failed takes no other one, so it is opened anew. A change that `frees` gets the reserve.
+    fn change(
+        &self,
+        frees: bool,
+        change: &impl Fn(&mut Containers<'_>) -> Result<(), redb::StorageError>,
+    ) -> Result<(), Failure> {
+        let changed = self.with(|database| try_change(database, change));
+        let Err(error) = changed else {
+            self.reserve.keep();
+            return Ok(());
+        };
+        tracing::warn!(%error, "the state could not be kept: its file is opened anew");
+        if frees {
+            self.reserve.release();
+        }
+        self.open_anew()?;
+        if frees {
+            return self.with(|database| try_change(database, change));
+        }
+        Err(error)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, Failure> {
+        if self.lock_is_empty() {
+            self.open_anew()?;
+        }
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        match &*database {
+            Some(database) => work(database),
+            None => Err("the file could not be opened again".into()),
+        }
+    }
+
+    fn lock_is_empty(&self) -> bool {
+        let database = self.database.read();
+        database.unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    fn open_anew(&self) -> Result<(), Failure> {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Its lock goes with it.
+        *database = None;
+        let opened = open_file(&self.path).or_else(|_| {
+            self.reserve.release();
+            open_file(&self.path)
+        });
+        *database = Some(opened?);
+        Ok(())
+    }
+}
+
+type Containers<'a> = redb::Table<'a, &'static str, &'static [u8]>;
+
+fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
+    Database::builder().set_cache_size(CACHE_BYTES).create(path)
+}
+
+fn try_change(
+    database: &Database,
+    change: &impl Fn(&mut Containers<'_>) -> Result<(), redb::StorageError>,
+) -> Result<(), Failure> {
+    let write = database.begin_write()?;
+    change(&mut write.open_table(CONTAINERS)?)?;
+    Ok(write.commit()?)
 }
 
 fn failed(what: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> Error {
@@ -61,7 +145,7 @@ impl StateDb {
         std::fs::create_dir_all(&folders)
             .map_err(|error| at_path("make folder", &folders, &error))?;
         let path = root.join("state.redb");
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| {
+        let database = open_file(&path).map_err(|error| {
             Error::new(
                 ErrorKind::DataLoss,
                 format!("open {}: {error}: restore it from a copy, or move it away to start without containers", path.display()),
@@ -77,41 +161,31 @@ impl StateDb {
             .commit()
             .map_err(|error| failed("open the state")(error.into()))?;
         sweep(&database, &folders).map_err(failed("look through the containers' folders"))?;
+        let shared = Shared {
+            path,
+            database: RwLock::new(Some(database)),
+            reserve: Reserve::new(root),
+        };
         Ok(Self {
-            database: Arc::new(database),
+            shared: Arc::new(shared),
             folders,
         })
     }
 
-    /// One durable change.
+    /// One durable change; `frees`: on a full disk it gets the room that is kept for it.
     async fn change(
         &self,
-        change: impl FnOnce(
-            &mut redb::Table<'_, &'static str, &'static [u8]>,
-        ) -> Result<(), redb::StorageError>
-        + Send
-        + 'static,
+        frees: bool,
+        change: impl Fn(&mut Containers<'_>) -> Result<(), redb::StorageError> + Send + 'static,
     ) -> Result<()> {
-        let database = Arc::clone(&self.database);
-        let changed = tokio::task::spawn_blocking(move || {
-            let write = database.begin_write()?;
-            {
-                let mut table = write.open_table(CONTAINERS)?;
-                change(&mut table)?;
-            }
-            write.commit()?;
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
-        });
-        match changed.await {
+        let shared = Arc::clone(&self.shared);
+        match tokio::task::spawn_blocking(move || shared.change(frees, &change)).await {
             Ok(changed) => changed.map_err(failed("keep the state")),
             Err(error) => Err(failed("keep the state")(error.into())),
         }
     }
 
-    fn read(
-        database: &Database,
-        folders: &Path,
-    ) -> Result<Vec<Kept>, Box<dyn std::error::Error + Send + Sync>> {
+    fn read(database: &Database, folders: &Path) -> Result<Vec<Kept>, Failure> {
         let table = database.begin_read()?.open_table(CONTAINERS)?;
         let mut kept = Vec::new();
         for entry in table.iter()? {
@@ -169,8 +243,9 @@ fn sweep(
 #[async_trait]
 impl Store for StateDb {
     async fn containers(&self) -> Result<Vec<Kept>> {
-        let (database, folders) = (Arc::clone(&self.database), self.folders.clone());
-        match tokio::task::spawn_blocking(move || Self::read(&database, &folders)).await {
+        let (shared, folders) = (Arc::clone(&self.shared), self.folders.clone());
+        let read = move || shared.with(|database| Self::read(database, &folders));
+        match tokio::task::spawn_blocking(read).await {
             Ok(kept) => kept.map_err(failed("read the state")),
             Err(error) => Err(failed("read the state")(error.into())),
         }
@@ -178,17 +253,25 @@ impl Store for StateDb {
 
     async fn put(&self, record: &ContainerRecord) -> Result<()> {
         let folder = self.folder(&record.id);
-        files::ensure_folder(&folder).map_err(|error| at_path("make folder", &folder, &error))?;
+        let is_new = files::ensure_folder(&folder)
+            .map_err(|error| at_path("make folder", &folder, &error))?;
         let id = record.id.to_string();
         let bytes = serde_json::to_vec(record)
             .map_err(|error| failed("write a container down")(error.into()))?;
-        self.change(move |table| table.insert(id.as_str(), bytes.as_slice()).map(drop))
-            .await
+        let kept = self
+            .change(false, move |table| {
+                table.insert(id.as_str(), bytes.as_slice()).map(drop)
+            })
+            .await;
+        if kept.is_err() && is_new {
+            remove_folder(&folder);
+        }
+        kept
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<()> {
         let key = id.to_string();
-        self.change(move |table| table.remove(key.as_str()).map(drop))
+        self.change(true, move |table| table.remove(key.as_str()).map(drop))
             .await?;
         // Its log may be large. What the engine's end leaves of it goes when it is next opened.
         let folder = self.folder(id);

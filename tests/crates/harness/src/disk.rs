@@ -80,17 +80,8 @@ impl Disk {
     pub fn new(folder: &Path, bytes: u64) -> anyhow::Result<Self> {
         let [durable, current, place] =
             ["durable", "current", "place"].map(|name| folder.join(name));
-        File::create(&durable)?.set_len(bytes)?;
+        make(&durable, bytes, &[])?;
         File::create(&place)?;
-        let made = Command::new("mkfs.ext4")
-            .args(["-q", "-F", "-E", "nodiscard"])
-            .arg(&durable)
-            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-            .status();
-        ensure!(
-            made.context("start mkfs.ext4")?.success(),
-            "mkfs.ext4 failed"
-        );
         copy_sparse(&durable, &current)?;
         let open = |path: &Path| File::options().read(true).write(true).open(path);
         let medium = Medium {
@@ -163,6 +154,23 @@ impl Disk {
     pub fn flushes(&self) -> u64 {
         lock(&self.medium).flushes
     }
+}
+
+/// Makes a file with an empty ext4 on it, with further options of `mkfs.ext4`.
+///
+/// # Errors
+/// When `mkfs.ext4` fails.
+pub fn make(file: &Path, bytes: u64, options: &[&str]) -> anyhow::Result<()> {
+    File::create(file)?.set_len(bytes)?;
+    let made = Command::new("mkfs.ext4")
+        .args(["-q", "-F", "-E", "nodiscard"])
+        .args(options)
+        .arg(file)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .status();
+    let made = made.context("start mkfs.ext4")?;
+    ensure!(made.success(), "mkfs.ext4 failed");
+    Ok(())
 }
 
 /// Mounts a file with an ext4 on it in a sandbox; the loop device goes with the mount.

@@ -149,7 +149,7 @@ fn extended_name(name: &[u8]) -> Vec<u8> {
     whole
 }
 
-fn header(head: &Head) -> [u8; BLOCK_BYTES] {
+pub(crate) fn header(head: &Head) -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
     put_text(&mut block[0..100], &head.name);
     put_number(&mut block[100..108], u64::from(head.mode));
@@ -180,7 +180,7 @@ fn put_text(field: &mut [u8], text: &[u8]) {
 }
 
 /// Octal with leading zeros and an end; 0 when it does not fit.
-pub(crate) fn put_number(field: &mut [u8], number: u64) {
+fn put_number(field: &mut [u8], number: u64) {
     let digits = field.len() - 1;
     let mut text = format!("{number:0digits$o}");
     if text.len() > digits {
