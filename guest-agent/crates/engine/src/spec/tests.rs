@@ -201,6 +201,7 @@ fn the_users_lists_of_paths_stand_even_when_privileged() {
 fn namespaces_are_made_joined_or_left() {
     let mut case = Case::new();
     case.network = NamespaceOf::Path("/proc/7/ns/net".into());
+    case.host.network_mode = "container:other".to_owned();
     case.uts = NamespaceOf::Host;
     let spec = case.spec();
     let namespaces = spec.linux().as_ref().unwrap().namespaces().clone().unwrap();
