@@ -35,6 +35,9 @@ pub struct ImageInspect {
     pub os: String,
     /// Bytes.
     pub size: u64,
+    /// The same once more; before 1.44.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<u64>,
     /// Storage driver.
     pub graph_driver: GraphDriver,
     /// Layers.

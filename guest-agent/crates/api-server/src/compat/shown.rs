@@ -1,5 +1,7 @@
 //! Answers as a client of some version reads them.
 
+use std::borrow::Cow;
+
 use docker_api::{
     EventMessage,
     image::{ImageInspect, ImageSummary},
@@ -41,27 +43,35 @@ const NOT_OF_IMAGES: [(&str, Value); 9] = [
     ("Tty", Value::Bool(false)),
 ];
 
+/// An answer: most are only changed in what they have, and keep Docker's order of fields.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Shown<T> {
+    Whole(Box<T>),
+    /// Some fields are left out, or others.
+    Cut(Value),
+}
+
 /// `GET /containers/{id}/json`.
-pub(crate) fn container(mut shown: ContainerInspect, version: ApiVersion) -> Value {
+pub(crate) fn container(
+    mut shown: ContainerInspect,
+    version: ApiVersion,
+) -> Shown<ContainerInspect> {
     if version < ApiVersion::v1(48) {
         shown.image_manifest_descriptor = None;
     }
-    let driver = shown.graph_driver.name.clone();
-    let mut shown = value(&shown);
     if version < ApiVersion::v1(52) {
-        return shown;
+        return Shown::Whole(Box::new(shown));
     }
+    let storage = json!({"RootFS": {"Snapshot": {"Name": shown.graph_driver.name}}});
+    let mut shown = value(&shown);
     remove(&mut shown, "/NetworkSettings", &BRIDGE_ONCE_MORE);
     remove(&mut shown, "/Config", &["MacAddress"]);
     remove_empty(&mut shown, "/Config", &["OnBuild"]);
     remove(&mut shown, "/HostConfig", &["KernelMemoryTCP"]);
     remove(&mut shown, "", &["GraphDriver"]);
-    set(
-        &mut shown,
-        "Storage",
-        json!({"RootFS": {"Snapshot": {"Name": driver}}}),
-    );
-    shown
+    set(&mut shown, "Storage", storage);
+    Shown::Cut(shown)
 }
 
 /// `GET /containers/json`.
@@ -84,53 +94,48 @@ pub(crate) fn containers(
 }
 
 /// `GET /images/{name}/json`.
-pub(crate) fn image(mut shown: ImageInspect, version: ApiVersion) -> Value {
+pub(crate) fn image(mut shown: ImageInspect, version: ApiVersion) -> Shown<ImageInspect> {
+    if version < ApiVersion::v1(44) {
+        shown.virtual_size = Some(shown.size);
+    }
     if version < ApiVersion::v1(48) {
         shown.descriptor = None;
     }
-    let size = shown.size;
-    let mut shown = value(&shown);
-    if version < ApiVersion::v1(44) {
-        set(&mut shown, "VirtualSize", json!(size));
-    }
     if version < ApiVersion::v1(50)
-        && let Some(Value::Object(settings)) = shown.get_mut("Config")
+        && let Some(settings) = shown.config.as_object_mut()
     {
         for (name, nothing) in NOT_OF_IMAGES {
             settings.entry(name).or_insert(nothing);
         }
     }
-    if version >= ApiVersion::v1(52) {
-        let settings = [
-            "Cmd",
-            "Entrypoint",
-            "Env",
-            "Labels",
-            "OnBuild",
-            "User",
-            "Volumes",
-            "WorkingDir",
-        ];
-        remove_empty(&mut shown, "/Config", &settings);
-        remove_empty(
-            &mut shown,
-            "",
-            &["Parent", "Comment", "DockerVersion", "Author"],
-        );
-        remove(&mut shown, "", &["GraphDriver"]);
+    if version < ApiVersion::v1(52) {
+        return Shown::Whole(Box::new(shown));
     }
-    shown
+    let settings = [
+        "Cmd",
+        "Entrypoint",
+        "Env",
+        "Labels",
+        "OnBuild",
+        "User",
+        "Volumes",
+        "WorkingDir",
+    ];
+    let own = ["Parent", "Comment", "DockerVersion", "Author"];
+    let mut shown = value(&shown);
+    remove_empty(&mut shown, "/Config", &settings);
+    remove_empty(&mut shown, "", &own);
+    remove(&mut shown, "", &["GraphDriver"]);
+    Shown::Cut(shown)
 }
 
 /// `GET /images/json`.
-pub(crate) fn images(mut shown: Vec<ImageSummary>, version: ApiVersion) -> Vec<ImageSummary> {
+pub(crate) fn images(shown: Vec<ImageSummary>, version: ApiVersion) -> Vec<ImageSummary> {
+    let mut shown = measured_images(shown, version);
     for one in &mut shown {
         if version < ApiVersion::v1(43) && one.repo_tags.is_empty() && one.repo_digests.is_empty() {
             one.repo_tags = vec!["<none>:<none>".to_owned()];
             one.repo_digests = vec!["<none>@<none>".to_owned()];
-        }
-        if version < ApiVersion::v1(44) {
-            one.virtual_size = Some(one.size);
         }
         if version < ApiVersion::v1(48) {
             one.descriptor = None;
@@ -186,15 +191,19 @@ pub(crate) fn info(mut shown: Value, version: ApiVersion) -> Value {
 }
 
 /// One event; none: a client of that version does not know its like.
-pub(crate) fn event(event: &EventMessage, version: ApiVersion) -> Option<EventMessage> {
+pub(crate) fn event(event: &EventMessage, version: ApiVersion) -> Option<Cow<'_, EventMessage>> {
     if version < ApiVersion::v1(46) && event.kind == "image" && event.action == "create" {
         return None;
     }
-    let mut event = event.clone();
-    if version >= ApiVersion::v1(52) {
-        (event.status, event.id, event.from) = (String::new(), String::new(), String::new());
+    if version < ApiVersion::v1(52) {
+        return Some(Cow::Borrowed(event));
     }
-    Some(event)
+    Some(Cow::Owned(EventMessage {
+        status: String::new(),
+        id: String::new(),
+        from: String::new(),
+        ..event.clone()
+    }))
 }
 
 fn value(shown: &impl Serialize) -> Value {
@@ -246,8 +255,10 @@ mod tests {
 
     #[test]
     fn a_container_is_shown_as_its_client_knows_it() {
-        let old = container(ContainerInspect::default(), ApiVersion::v1(51));
-        let new = container(ContainerInspect::default(), ApiVersion::v1(52));
+        let shown = |minor| container(ContainerInspect::default(), ApiVersion::v1(minor));
+        let (old, new) = (value(&shown(51)), value(&shown(52)));
+        let text = serde_json::to_string(&shown(51)).expect("JSON");
+        assert!(text.starts_with(r#"{"Id":"","Created":"#), "{text}");
         assert!(keys(&old, "/NetworkSettings").contains(&"IPAddress".to_owned()));
         assert_eq!(old.pointer("/Config/OnBuild"), Some(&Value::Null));
         assert_eq!(
@@ -265,13 +276,14 @@ mod tests {
             config: json!({"Cmd": ["sh"], "Env": null, "User": ""}),
             ..ImageInspect::default()
         };
-        let oldest = image(inspect(), ApiVersion::v1(43));
+        let shown = |minor| value(&image(inspect(), ApiVersion::v1(minor)));
+        let oldest = shown(43);
         assert_eq!(oldest["VirtualSize"], 7);
         assert_eq!(oldest["Config"]["Tty"], false);
-        let old = image(inspect(), ApiVersion::v1(50));
+        let old = shown(50);
         assert!(old.get("VirtualSize").is_none() && old["Config"].get("Tty").is_none());
         assert_eq!(old["Parent"], "");
-        let new = image(inspect(), ApiVersion::v1(52));
+        let new = shown(52);
         assert_eq!(new["Config"], json!({"Cmd": ["sh"]}));
         assert!(new.get("Parent").is_none() && new.get("Author").is_none());
     }
@@ -305,9 +317,9 @@ mod tests {
             status: "start".into(),
             ..EventMessage::default()
         };
-        assert_eq!(event(&told, ApiVersion::v1(51)).expect("told"), told);
+        assert_eq!(*event(&told, ApiVersion::v1(51)).expect("told"), told);
         assert_eq!(
-            event(&told, ApiVersion::v1(52)).expect("told"),
+            *event(&told, ApiVersion::v1(52)).expect("told"),
             EventMessage::default()
         );
         let create = EventMessage {

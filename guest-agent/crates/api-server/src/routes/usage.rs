@@ -32,74 +32,58 @@ pub(super) async fn answer(engine: &Engine, call: &Call) -> Answer {
     let verbose = sums && call.query.flag("verbose");
     let mut shown = Shown {
         fields: Map::new(),
-        // Before there were sums, what was not asked for was null.
-        null: !sums,
-        old: !verbose,
         sums,
         verbose,
     };
     if !verbose {
         shown.fields.insert("LayersSize".into(), json!(0));
     }
-    let images = match wants("image") {
-        true => Some(engine.usage_of_images().await?),
-        false => None,
-    };
-    if let Some(usage) = images.as_ref().filter(|_| !verbose) {
-        shown
-            .fields
-            .insert("LayersSize".into(), json!(usage.total_size));
+    if !sums {
+        // What is not asked for.
+        for old in ["Images", "Containers", "Volumes", "BuildCache"] {
+            shown.fields.insert(old.into(), Value::Null);
+        }
     }
-    let images = images.map(|usage| Usage {
-        items: compat::measured_images(usage.items, call.version),
-        ..usage
-    });
-    shown.add("Images", "ImageUsage", images);
-    let containers = match wants("container") {
-        true => Some(engine.usage_of_containers().await?),
-        false => None,
-    };
-    let containers = containers.map(|usage| Usage {
-        items: compat::containers(usage.items, call.version),
-        ..usage
-    });
-    shown.add("Containers", "ContainerUsage", containers);
-    let volumes = match wants("volume") {
-        true => Some(engine.usage_of_volumes().await?),
-        false => None,
-    };
-    shown.add("Volumes", "VolumeUsage", volumes);
-    // No builder, no cache.
-    let cache = wants("build-cache").then(Usage::<Value>::default);
-    shown.add("BuildCache", "BuildCacheUsage", cache);
+    if wants("image") {
+        let mut usage = engine.usage_of_images().await?;
+        usage.items = compat::measured_images(usage.items, call.version);
+        if !verbose {
+            let size = json!(usage.total_size);
+            shown.fields.insert("LayersSize".into(), size);
+        }
+        shown.add("Images", "ImageUsage", usage);
+    }
+    if wants("container") {
+        let mut usage = engine.usage_of_containers().await?;
+        usage.items = compat::containers(usage.items, call.version);
+        shown.add("Containers", "ContainerUsage", usage);
+    }
+    if wants("volume") {
+        let usage = engine.usage_of_volumes().await?;
+        shown.add("Volumes", "VolumeUsage", usage);
+    }
+    if wants("build-cache") {
+        // No builder, no cache.
+        shown.add("BuildCache", "BuildCacheUsage", Usage::<Value>::default());
+    }
     answer_json(&shown.fields)
 }
 
 /// The answer as it grows.
 struct Shown {
     fields: Map<String, Value>,
-    null: bool,
-    old: bool,
     sums: bool,
     verbose: bool,
 }
 
 impl Shown {
     /// Adds a kind in the forms that are shown.
-    fn add<T: Serialize>(&mut self, old: &str, sum: &str, usage: Option<Usage<T>>) {
-        let Some(mut usage) = usage else {
-            if self.null {
-                self.fields.insert(old.to_owned(), Value::Null);
-            }
-            return;
-        };
-        if self.old {
+    fn add<T: Serialize>(&mut self, old: &str, sum: &str, mut usage: Usage<T>) {
+        if !self.verbose {
             self.fields.insert(old.to_owned(), json!(usage.items));
+            usage.items.clear();
         }
         if self.sums {
-            if !self.verbose {
-                usage.items.clear();
-            }
             self.fields.insert(sum.to_owned(), json!(usage));
         }
     }

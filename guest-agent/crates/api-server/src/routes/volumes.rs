@@ -7,10 +7,7 @@ use super::{Answer, created, json, no_content, not_there};
 use crate::{call::Call, version::ApiVersion};
 
 /// Since then named volumes are pruned only when asked for.
-const ALL_BY_WISH_SINCE: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 42,
-};
+const ALL_BY_WISH_SINCE: ApiVersion = ApiVersion::v1(42);
 
 pub(super) async fn answer(engine: &Engine, mut call: Call) -> Answer {
     match call.operation {

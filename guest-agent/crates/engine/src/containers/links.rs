@@ -10,12 +10,10 @@ use errdefs::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{container::Container, record::ContainerRecord};
-use crate::{Engine, id::ContainerId};
+use crate::{Engine, id::ContainerId, spec};
 
 /// The network that links are for.
 const NETWORK: &str = "bridge";
-
-const WITH_HOST: &str = "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +57,7 @@ fn last_part(path: &str) -> &str {
 }
 
 /// What a container's program is told of a linked one. `parent`: the name of the container that has the link.
-pub(crate) fn variables(parent: &str, linked: &Linked) -> Vec<String> {
+fn variables(parent: &str, linked: &Linked) -> Vec<String> {
     let Linked {
         alias, end, config, ..
     } = linked;
@@ -119,6 +117,19 @@ pub(crate) fn variables(parent: &str, linked: &Linked) -> Vec<String> {
     lines
 }
 
+/// Adds the variables of all links before the container's own; those that it sets itself are its own.
+pub(crate) fn add_variables(parent: &str, linked: &[Linked], config: &mut ContainerConfig) {
+    if linked.is_empty() {
+        return;
+    }
+    let own = config.env.take().unwrap_or_default();
+    let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
+    let set: Vec<String> = own.iter().map(|line| name(line)).collect();
+    let told = linked.iter().flat_map(|linked| variables(parent, linked));
+    let told = told.filter(|line| !set.contains(&name(line)));
+    config.env = Some(told.chain(own).collect());
+}
+
 /// Lines of the hosts file: a linked container by its alias, its host name and its own name.
 pub(crate) fn hosts_lines(linked: &Linked) -> String {
     let mut names = format!("{} {}", linked.alias, linked.config.hostname);
@@ -176,7 +187,10 @@ impl Engine {
                 match record.host.network_mode.strip_prefix("container:") {
                     Some(other) => other.clone_into(&mut name),
                     None if record.host.network_mode == "host" => {
-                        return Err(Error::new(ErrorKind::InvalidParameter, WITH_HOST));
+                        return Err(Error::new(
+                            ErrorKind::InvalidParameter,
+                            spec::LINKS_WITH_HOST,
+                        ));
                     }
                     None => break record.id.clone(),
                 }
@@ -193,7 +207,7 @@ impl Engine {
     ///
     /// # Errors
     /// In Docker's words when one does not run, or is not where links are for.
-    pub(super) fn linked(&self, record: &ContainerRecord) -> Result<Vec<Linked>> {
+    pub(crate) fn linked(&self, record: &ContainerRecord) -> Result<Vec<Linked>> {
         if !record.networks.contains_key(NETWORK) {
             return Ok(Vec::new());
         }
@@ -224,27 +238,6 @@ impl Engine {
             })
         });
         linked.collect()
-    }
-
-    /// The variables of all links, then the container's own; those that it sets itself are its own.
-    pub(crate) fn link_variables(
-        &self,
-        record: &ContainerRecord,
-        config: &mut ContainerConfig,
-    ) -> Result<()> {
-        if record.links.is_empty() {
-            return Ok(());
-        }
-        let own = config.env.take().unwrap_or_default();
-        let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
-        let set: Vec<String> = own.iter().map(|line| name(line)).collect();
-        let linked = self.linked(record)?;
-        let told = linked
-            .iter()
-            .flat_map(|linked| variables(&record.name, linked));
-        let told = told.filter(|line| !set.contains(&name(line)));
-        config.env = Some(told.chain(own).collect());
-        Ok(())
     }
 
     /// Tells the containers that have a link to this one where it is now.

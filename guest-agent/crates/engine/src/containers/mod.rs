@@ -18,7 +18,7 @@ pub mod health;
 mod index;
 mod inspect;
 mod joined;
-mod links;
+pub(crate) mod links;
 pub mod list;
 mod logs;
 mod merge;

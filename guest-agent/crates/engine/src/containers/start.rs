@@ -120,8 +120,7 @@ impl Engine {
         let donor = self.network_donor(record)?;
         let mut record = self.settings.defaults.at_start(record);
         let linked = self.linked(&record)?;
-        let kept = record.clone();
-        self.link_variables(&kept, &mut record.config)?;
+        links::add_variables(&record.name, &linked, &mut record.config);
         if let Some(donor) = &donor {
             let of_donor = &donor.record().config;
             record.config.hostname.clone_from(&of_donor.hostname);

@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     Engine,
-    containers::{Attachment, container::Container, signals::not_running, state::Phase},
+    containers::{Attachment, container::Container, links, signals::not_running, state::Phase},
     id::{ContainerId, ExecId},
     ports::containers::{AttachRequest, ExecRequest, Exit},
     spec::{self, ExecWish, NamespaceOf, SpecInput},
@@ -300,8 +301,11 @@ impl Engine {
             privileged: config.privileged,
         };
         // The container's own process again: what an exec does not say is taken from it.
-        let mut own = record.config.clone();
-        self.link_variables(&record, &mut own)?;
+        let mut own = Cow::Borrowed(&record.config);
+        let linked = self.linked(&record)?;
+        if !linked.is_empty() {
+            links::add_variables(&record.name, &linked, own.to_mut());
+        }
         let cgroup = record.cgroup(&self.settings.cgroup_parent);
         let process = spec::exec_process(
             &SpecInput {

@@ -60,6 +60,16 @@ impl Engine {
     /// # Errors
     /// `InvalidParameter` for a bad filter.
     pub async fn list_images(&self, filters: &Filters, shared: bool) -> Result<Vec<ImageSummary>> {
+        let (listed, _) = self.images_and_sharing(filters, shared).await?;
+        Ok(listed)
+    }
+
+    /// The same, and what all images share, whether they are listed or not; nothing when it is not asked for.
+    pub(crate) async fn images_and_sharing(
+        &self,
+        filters: &Filters,
+        shared: bool,
+    ) -> Result<(Vec<ImageSummary>, Sharing)> {
         check_names(
             filters,
             &[
@@ -82,7 +92,11 @@ impl Engine {
         let [before, since] = bounds;
         let dangling = dangling(filters)?;
         let all = self.ports.images.list().await?;
-        let sharing = shared.then(|| Sharing::of(&all));
+        let sharing = if shared {
+            Sharing::of(&all)
+        } else {
+            Sharing::default()
+        };
         let users = self.users_of_images();
         let mut listed = Vec::new();
         for (number, mut image) in all.into_iter().enumerate() {
@@ -114,14 +128,15 @@ impl Engine {
                 descriptor: Some(descriptor(&image.target)),
                 repo_digests: familiar(&image.digests),
                 repo_tags: familiar(&image.tags),
-                shared_size: sharing.as_ref().map_or(-1, |sharing| {
-                    i64::try_from(sharing.shared[number]).unwrap_or(i64::MAX)
-                }),
+                shared_size: sharing
+                    .shared
+                    .get(number)
+                    .map_or(-1, |bytes| i64::try_from(*bytes).unwrap_or(i64::MAX)),
                 size: image.size_bytes,
                 ..ImageSummary::default()
             });
         }
-        Ok(listed)
+        Ok((listed, sharing))
     }
 
     /// How many containers each image has.

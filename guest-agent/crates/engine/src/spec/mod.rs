@@ -46,6 +46,7 @@ pub(crate) use paths::clean as clean_path;
 pub use process::{ExecWish, check_user, exec_process};
 pub use resources::limits;
 pub use signal::is_supported;
+pub(crate) use validate::LINKS_WITH_HOST;
 pub use validate::{parse_signal, validate, validate_resources, validate_update};
 
 /// Version of the specification that is written. Spec: OCI runtime, config, specification version.

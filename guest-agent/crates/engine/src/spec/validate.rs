@@ -19,6 +19,7 @@ use super::{
 };
 
 pub use super::signal::parse_signal;
+pub(crate) use network::LINKS_WITH_HOST;
 pub use resources::validate_resources;
 
 /// Size of /dev/shm when nothing is said.

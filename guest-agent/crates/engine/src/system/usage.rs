@@ -6,7 +6,6 @@ use errdefs::Result;
 use crate::{
     Engine,
     containers::{ListOptions, list::Filters},
-    images::sharing::Sharing,
 };
 
 impl Engine {
@@ -15,19 +14,14 @@ impl Engine {
     /// # Errors
     /// When they cannot be read.
     pub async fn usage_of_images(&self) -> Result<Usage<ImageSummary>> {
-        let items = self.list_images(&Filters::new(), true).await?;
-        let total_size = Sharing::of(&self.ports.images.list().await?).total;
-        let (used, unused): (Vec<_>, Vec<_>) = items.iter().partition(|image| image.containers > 0);
-        let own = |image: &&ImageSummary| {
+        let (items, sharing) = self.images_and_sharing(&Filters::new(), true).await?;
+        let own = |image: &ImageSummary| {
             let shared = u64::try_from(image.shared_size).unwrap_or(0);
             image.size.saturating_sub(shared)
         };
         Ok(Usage {
-            active_count: used.len(),
-            total_count: items.len(),
-            reclaimable: unused.iter().map(own).sum(),
-            total_size,
-            items,
+            total_size: sharing.total,
+            ..summed(items, own, |image| image.containers > 0)
         })
     }
 
@@ -49,17 +43,7 @@ impl Engine {
         let is_active = |item: &ContainerSummary| {
             matches!(item.state.as_str(), "running" | "paused" | "restarting")
         };
-        Ok(Usage {
-            active_count: items.iter().filter(|item| is_active(item)).count(),
-            total_count: items.len(),
-            reclaimable: items
-                .iter()
-                .filter(|item| !is_active(item))
-                .map(bytes)
-                .sum(),
-            total_size: items.iter().map(bytes).sum(),
-            items,
-        })
+        Ok(summed(items, bytes, is_active))
     }
 
     /// What volumes hold.
@@ -71,16 +55,26 @@ impl Engine {
         let of = |item: &Volume| item.usage_data.clone().unwrap_or_default();
         let bytes = |item: &Volume| u64::try_from(of(item).size).unwrap_or(0);
         let is_active = |item: &Volume| of(item).ref_count > 0;
-        Ok(Usage {
-            active_count: items.iter().filter(|item| is_active(item)).count(),
-            total_count: items.len(),
-            reclaimable: items
-                .iter()
-                .filter(|item| !is_active(item))
-                .map(bytes)
-                .sum(),
-            total_size: items.iter().map(bytes).sum(),
-            items,
-        })
+        Ok(summed(items, bytes, is_active))
+    }
+}
+
+/// Adds up what things take; what is not active can be given back.
+fn summed<T>(items: Vec<T>, bytes: impl Fn(&T) -> u64, is_active: impl Fn(&T) -> bool) -> Usage<T> {
+    let (mut active_count, mut reclaimable, mut total_size) = (0, 0, 0);
+    for item in &items {
+        total_size += bytes(item);
+        if is_active(item) {
+            active_count += 1;
+        } else {
+            reclaimable += bytes(item);
+        }
+    }
+    Usage {
+        active_count,
+        total_count: items.len(),
+        reclaimable,
+        total_size,
+        items,
     }
 }

@@ -5,6 +5,9 @@ use errdefs::Result;
 
 use super::super::invalid;
 
+/// Links are for networks of containers' own.
+pub(crate) const LINKS_WITH_HOST: &str = "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
+
 /// Checks the network mode against what else is asked for, and names the default one.
 pub(super) fn check_modes(config: &ContainerConfig, host: &mut HostConfig) -> Result<()> {
     if matches!(host.network_mode.as_str(), "" | "default") {
@@ -17,9 +20,7 @@ pub(super) fn check_modes(config: &ContainerConfig, host: &mut HostConfig) -> Re
         return Err(invalid("conflicting options: hostname and the UTS mode"));
     }
     if host.network_mode == "host" && has(host.links.as_ref()) {
-        return Err(invalid(
-            "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
-        ));
+        return Err(invalid(LINKS_WITH_HOST));
     }
     Ok(())
 }
