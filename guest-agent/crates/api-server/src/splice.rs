@@ -104,8 +104,8 @@ where
 {
     match attachment.stream.await {
         Ok(Some(engine)) => {
-            let watch = keys.map(Watch::new);
-            splice(client, engine, watch, (output, head), attachment.known).await
+            let leave = keys.map(|keys| (Watch::new(keys), attachment.detached));
+            splice(client, engine, leave, (output, head), attachment.known).await
         }
         Ok(None) => client.shutdown().await,
         Err(error) => {
@@ -136,7 +136,7 @@ pub(crate) fn told(error: &errdefs::Error, tty: bool) -> Vec<u8> {
 pub(crate) async fn splice<C>(
     client: C,
     engine: ByteStream,
-    watch: Option<Watch>,
+    leave: Option<(Watch, Box<dyn FnOnce() + Send>)>,
     (output, head): (Output, Head),
     known: impl Future<Output = ()>,
 ) -> io::Result<()>
@@ -161,10 +161,11 @@ where
         });
         // True: the client typed the keys that leave.
         let input = pin!(async {
-            match watch {
+            match leave {
                 None => drop(copy_buf(&mut from_client, &mut to_engine).await?),
-                Some(mut watch) => {
+                Some((mut watch, detached)) => {
                     if copy_watched(&mut from_client, &mut to_engine, &mut watch).await? {
+                        detached();
                         return Ok(true);
                     }
                 }
@@ -183,6 +184,8 @@ where
             }
         }
     };
+    // The client has all there is: its place at the process is free.
+    drop(to_engine);
     // A connection that is closed with input unread is reset, and the client would lose the end of its output.
     let _ = tokio::time::timeout(LEAVES_WITHIN, drain(&mut from_client)).await;
     ended
@@ -326,6 +329,7 @@ mod tests {
                 tty: false,
                 stream: Box::pin(async move { Ok(Some(stream)) }),
                 known: Box::pin(std::future::ready(())),
+                detached: Box::new(|| ()),
             };
             let response = take_over(
                 hyper::upgrade::on(&mut request),

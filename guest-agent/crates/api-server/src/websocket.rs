@@ -11,7 +11,7 @@ use engine::{
 use errdefs::{Error, ErrorKind, Result};
 use futures_util::{
     SinkExt, StreamExt,
-    future::select,
+    future::{Either, select},
     stream::{SplitSink, SplitStream},
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -137,7 +137,9 @@ async fn serve(socket: Socket, plan: Plan) {
                 let input = read_input(input, to_engine, keys);
                 futures_util::pin_mut!(output, input);
                 // The end of the client is the end of its place, as is the end of the process.
-                select(output, input).await;
+                if let Either::Right((true, _)) = select(output, input).await {
+                    (attachment.detached)();
+                }
             }
             Ok(None) => {}
             Err(error) => {
@@ -200,12 +202,12 @@ async fn next_output(
     Ok(Some(bytes.into()))
 }
 
-/// Hands on what the client says, until it leaves.
+/// Hands on what the client says, until it leaves; true: by its keys.
 async fn read_input(
     mut from: SplitStream<Socket>,
     mut to: impl AsyncWrite + Unpin,
     keys: Option<Vec<u8>>,
-) {
+) -> bool {
     let mut watch = keys.map(Watch::new);
     while let Some(Ok(message)) = from.next().await {
         if !(message.is_binary() || message.is_text()) {
@@ -226,10 +228,11 @@ async fn read_input(
             tracing::debug!(%error, "the input of an attached process broke");
         }
         if leaves {
-            return;
+            return true;
         }
     }
     let _ = to.shutdown().await;
+    false
 }
 
 #[cfg(test)]

@@ -50,7 +50,9 @@ async fn try_attach(engine: &Arc<Engine>, call: Call) -> Answer {
     };
     let keys = keys::parse(call.query.get("detachKeys").unwrap_or_default())?;
     let live = call.query.flag("stream");
-    let mut attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
+    let mut attachment = engine
+        .attach_container(&call.name, AttachOptions { streams })
+        .await?;
     let before = said_before(engine, &call, streams).await?;
     if before.is_some() || !live {
         attachment = after_the_log(attachment, before, live);
@@ -83,12 +85,12 @@ fn after_the_log(
     before: Option<BoxStream<Result<LogEntry>>>,
     live: bool,
 ) -> Attachment {
-    let Attachment { tty, stream, known } = attachment;
     let shown = Shown {
         timestamps: false,
         details: false,
-        tty,
+        tty: attachment.tty,
     };
+    let stream = attachment.stream;
     let stream = async move {
         let now = if live { stream.await? } else { None };
         let (near, mut far) = tokio::io::duplex(splice::BUFFER_BYTES);
@@ -111,9 +113,8 @@ fn after_the_log(
         Ok(Some(Box::new(near) as ByteStream))
     };
     Attachment {
-        tty,
         stream: Box::pin(stream),
-        known,
+        ..attachment
     }
 }
 
@@ -140,7 +141,9 @@ pub(super) fn hand_over(
     let (ours, theirs) = tokio::io::duplex(splice::BUFFER_BYTES);
     let input = call.reader();
     tokio::spawn(async move {
-        let Attachment { tty, stream, known } = attachment;
+        let Attachment {
+            tty, stream, known, ..
+        } = attachment;
         let mut ours = ours;
         let ended = match stream.await {
             Ok(Some(stream)) => {

@@ -34,7 +34,9 @@ pub(super) async fn attach(engine: &Arc<Engine>, mut call: Call) -> Answer {
     engine.may_attach(&call.name)?;
     let accept = websocket::accept(&call.headers)?;
     // Where it stands is known before the client is told that it is attached.
-    let attachment = engine.attach_container(&call.name, AttachOptions { streams })?;
+    let attachment = engine
+        .attach_container(&call.name, AttachOptions { streams })
+        .await?;
     let before = streams::said_before(engine, &call, streams).await?;
     let plan = Plan {
         attachment,

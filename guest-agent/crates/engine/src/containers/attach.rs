@@ -1,6 +1,10 @@
 //! Connects clients to a container's streams.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+};
 
 use errdefs::{Error, ErrorKind, Result};
 
@@ -25,6 +29,8 @@ pub struct Attachment {
     pub stream: Pin<Box<dyn Future<Output = Result<Option<ByteStream>>> + Send>>,
     /// Ends once the end of the process is known to whoever asks; the client is let go after that.
     pub known: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// To be called when the client left by its keys: told as an event.
+    pub detached: Box<dyn FnOnce() + Send>,
 }
 
 impl std::fmt::Debug for Attachment {
@@ -34,11 +40,15 @@ impl std::fmt::Debug for Attachment {
 }
 
 impl Engine {
-    /// Attaches to a container, running or not yet.
+    /// Attaches to a container, running or not yet. To a running one the client is attached when this returns: it misses nothing from then on.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` while it is paused or restarting.
-    pub fn attach_container(&self, reference: &str, options: AttachOptions) -> Result<Attachment> {
+    pub async fn attach_container(
+        self: &Arc<Self>,
+        reference: &str,
+        options: AttachOptions,
+    ) -> Result<Attachment> {
         let container = self.attachable(reference)?;
         let record = container.record();
         let streams = AttachRequest {
@@ -46,17 +56,22 @@ impl Engine {
             stdin: options.streams.stdin && record.config.open_stdin,
             ..options.streams
         };
-        let place = container.shim_or_wait(streams);
+        let stream: Pin<Box<dyn Future<Output = _> + Send>> = match container.shim_or_wait(streams)
+        {
+            Ok(shim) => {
+                let stream = shim.attach(streams).await;
+                let counted = stream.map(|stream| Some(container.clients.count(stream)));
+                Box::pin(ready(counted))
+            }
+            Err(arrival) => Box::pin(async move { Ok(arrival.await.ok()) }),
+        };
         self.tell_container(&container, "attach", &[]);
+        let engine = Arc::clone(self);
         Ok(Attachment {
             tty: record.tty(),
-            stream: Box::pin(async move {
-                match place {
-                    Ok(shim) => shim.attach(streams).await.map(Some),
-                    Err(arrival) => Ok(arrival.await.ok()),
-                }
-            }),
-            known: Box::pin(std::future::ready(())),
+            stream,
+            known: Box::pin(ready(())),
+            detached: Box::new(move || engine.tell_container(&container, "detach", &[])),
         })
     }
 

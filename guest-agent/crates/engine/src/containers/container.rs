@@ -6,6 +6,7 @@ use errdefs::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
+    clients::Clients,
     health::Monitor,
     record::ContainerRecord,
     state::{Phase, State},
@@ -67,6 +68,8 @@ pub(crate) struct Container {
     sandbox: RwLock<Option<Arc<Sandbox>>>,
     /// Start, exit and removal, one at a time.
     pub(crate) run: tokio::sync::Mutex<Run>,
+    /// Those attached to it.
+    pub(crate) clients: Clients,
     /// Ends the wait before a restart.
     pub(crate) hurry: Notify,
     /// Who samples what it uses.
@@ -105,6 +108,7 @@ impl Container {
             link: Mutex::default(),
             sandbox: RwLock::default(),
             run: tokio::sync::Mutex::default(),
+            clients: Clients::default(),
             hurry: Notify::new(),
             sampler: Sampler::default(),
             monitor: Monitor::default(),

@@ -16,6 +16,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
 /// A container that ran so long starts again with the first wait.
 const RAN_WELL: Duration = Duration::from_secs(10);
+/// How long attached clients may take to get the last output before an end is told; dockerd waits as long for its streams.
+const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 /// What is said of a container whose shim was killed: it was killed too.
 const KILLED: i32 = 137;
 
@@ -60,6 +62,7 @@ impl Engine {
         let record = container.record();
         let mut run = container.run.lock().await;
         self.take_down(container, &record, &mut run).await;
+        self.output_taken(container).await;
         self.execs.end_container(&container.id);
         let started = container.state().started;
         let ran = Duration::from_nanos(u64::try_from(exit.at.0 - started.0).unwrap_or(0));
@@ -98,6 +101,16 @@ impl Engine {
             drop(run);
             self.remove_later(container);
         }
+    }
+
+    /// Who is told of an end and then looks at what a client got finds all of it, unless that client does not read.
+    async fn output_taken(&self, container: &Container) {
+        let (taken, enough) = (
+            container.clients.gone(),
+            self.ports.world.sleep(TAKEN_WITHIN),
+        );
+        futures_util::pin_mut!(taken);
+        futures_util::future::select(taken, enough).await;
     }
 
     fn start_again_after(self: &Arc<Self>, container: &Arc<Container>, wait: Duration) {

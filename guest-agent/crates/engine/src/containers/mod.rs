@@ -10,6 +10,7 @@
 pub mod archive;
 pub mod attach;
 mod changes;
+mod clients;
 pub(crate) mod container;
 mod create;
 pub(crate) mod exit;

@@ -345,7 +345,7 @@ impl Engine {
             for client in early {
                 match shim.attach(client.request).await {
                     // It may have left.
-                    Ok(stream) => drop(client.stream.send(stream)),
+                    Ok(stream) => drop(client.stream.send(container.clients.count(stream))),
                     Err(error) => {
                         tracing::warn!(id = container.id.as_str(), %error, "attach a client")
                     }

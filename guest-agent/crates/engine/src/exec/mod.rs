@@ -203,6 +203,7 @@ impl Engine {
     /// As [`Engine::start_exec_detached`] for what is known before it is started.
     pub fn start_exec(self: &Arc<Self>, id: &str, start: &ExecStartConfig) -> Result<Attachment> {
         let (exec, container) = self.claim(id)?;
+        let (left, place) = (Arc::clone(&exec), Arc::clone(&container));
         let streams = AttachRequest {
             stdin: exec.config.attach_stdin,
             stdout: exec.config.attach_stdout,
@@ -211,7 +212,7 @@ impl Engine {
         let tty = exec.config.tty;
         let mut standing = exec.standing.subscribe();
         let (engine, size) = (Arc::clone(self), start.console_size);
-        let world = Arc::clone(&self.ports.world);
+        let (world, teller) = (Arc::clone(&self.ports.world), Arc::clone(self));
         let run = {
             let engine = Arc::clone(self);
             async move { engine.run_exec(&exec, &container, streams, size).await }
@@ -223,6 +224,10 @@ impl Engine {
                 let ended = standing.wait_for(|standing| standing.exit_code.is_some());
                 futures_util::pin_mut!(ended);
                 futures_util::future::select(ended, world.sleep(KNOWN_WITHIN)).await;
+            }),
+            detached: Box::new(move || {
+                let attributes = [("execID", left.id.to_string())];
+                teller.tell_container(&place, "exec_detach", &attributes);
             }),
         })
     }

@@ -67,3 +67,24 @@ pub(super) fn request_of(
 pub(super) fn get(bed: &Bed, path: &str) -> anyhow::Result<(u16, String)> {
     request(bed, "GET", path, "")
 }
+
+/// A connection that was taken over by a `POST`: raw from here on.
+pub(super) fn take_over(bed: &Bed, path: &str, body: &str) -> anyhow::Result<UnixStream> {
+    let mut stream = connect(bed)?;
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes())?;
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    anyhow::ensure!(
+        head.starts_with(b"HTTP/1.1 101 "),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
+    Ok(stream)
+}

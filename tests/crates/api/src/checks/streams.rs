@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::checks;
+use super::{checks, raw};
 use crate::Bed;
 
 checks![
@@ -20,6 +20,8 @@ checks![
     a_client_that_never_reads_harms_nobody,
     a_terminal_is_given,
     attach_joins_a_running_container,
+    who_waited_for_the_end_finds_all_output_with_an_attached_client,
+    who_is_told_that_it_is_attached_is,
 ];
 
 /// Bytes with line ends in them, the same for the same length.
@@ -234,5 +236,81 @@ fn attach_joins_a_running_container(bed: &Bed) -> anyhow::Result<()> {
     // Input stays open for the next client: the container does not end with this one.
     let _ = (attached.kill(), attached.wait());
     ensure!(bed.docker.ok(&["exec", &container.name, "echo", "alive"])? == "alive");
+    Ok(())
+}
+
+fn who_waited_for_the_end_finds_all_output_with_an_attached_client(
+    bed: &Bed,
+) -> anyhow::Result<()> {
+    for _ in 0..20 {
+        let container = bed.named("output");
+        let name = &container.name;
+        bed.docker.ok(&[
+            "create",
+            "--name",
+            name,
+            "busybox",
+            "sh",
+            "-c",
+            "head -c 5000 /dev/zero",
+        ])?;
+        let path = format!("/containers/{name}");
+        let mut attached = raw::take_over(
+            bed,
+            &format!("{path}/attach?stream=1&stdout=1&stderr=1"),
+            "",
+        )?;
+        let (status, _) = raw::request(bed, "POST", &format!("{path}/start"), "")?;
+        ensure!(status == 204, "{status}");
+        let (status, body) = raw::request(bed, "POST", &format!("{path}/wait"), "")?;
+        ensure!(
+            status == 200 && body.contains(r#""StatusCode":0"#),
+            "{body}"
+        );
+        // What is there now, without waiting for more.
+        attached.set_nonblocking(true)?;
+        let mut output = Vec::new();
+        if let Err(error) = attached.read_to_end(&mut output) {
+            ensure!(error.kind() == std::io::ErrorKind::WouldBlock, "{error}");
+        }
+        let bytes = output.iter().filter(|byte| **byte == 0).count();
+        ensure!(bytes >= 5000, "{bytes} of 5000 bytes");
+    }
+    Ok(())
+}
+
+fn who_is_told_that_it_is_attached_is(bed: &Bed) -> anyhow::Result<()> {
+    let container = bed.start(&[], &["sh", "-c", "mkfifo /f; while :; do cat /f; done"])?;
+    let name = &container.name;
+    bed.docker.ok(&[
+        "exec",
+        name,
+        "sh",
+        "-c",
+        "until [ -p /f ]; do usleep 1000; done",
+    ])?;
+    let exec = |text: &str| -> anyhow::Result<String> {
+        let body = format!(r#"{{"Cmd":["sh","-c","echo {text} >/f"]}}"#);
+        let (status, body) = raw::request(bed, "POST", &format!("/containers/{name}/exec"), &body)?;
+        ensure!(status == 201, "{body}");
+        let made: serde_json::Value = serde_json::from_str(&body)?;
+        Ok(made["Id"].as_str().context("an id")?.to_owned())
+    };
+    for round in 0..20 {
+        let text = format!("line-{round:02}");
+        let id = exec(&text)?;
+        let path = format!("/containers/{name}/attach?stream=1&stdout=1");
+        let mut attached = raw::take_over(bed, &path, "")?;
+        let (status, body) = raw::request(
+            bed,
+            "POST",
+            &format!("/exec/{id}/start"),
+            r#"{"Detach":true}"#,
+        )?;
+        ensure!(status == 200, "{body}");
+        let mut got = [0; 16];
+        attached.read_exact(&mut got)?;
+        ensure!(got[8..] == *format!("{text}\n").as_bytes(), "{got:?}");
+    }
     Ok(())
 }
