@@ -16,7 +16,7 @@ pub struct ImageInspect {
     pub repo_tags: Vec<String>,
     /// Names with digests.
     pub repo_digests: Vec<String>,
-    /// Always empty.
+    /// ID of the image it was committed on; empty otherwise.
     pub parent: String,
     /// Comment of the last step.
     pub comment: String,
@@ -83,7 +83,7 @@ pub struct ImageSummary {
     pub id: String,
     /// User labels.
     pub labels: Option<BTreeMap<String, String>>,
-    /// Always empty.
+    /// ID of the image it was committed on; empty otherwise.
     pub parent_id: String,
     /// What the name points at; since 1.48.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -54,6 +54,8 @@ struct Layer {
 /// What a new image stands on.
 #[derive(Default)]
 struct Parent {
+    /// Its ID; none: there is none.
+    image: Option<Digest>,
     /// Its config, as it was written.
     config: Map<String, Value>,
     /// Descriptors of its layers, as they were written.
@@ -81,16 +83,17 @@ impl Commits for ImageStore {
 impl Inner {
     fn commit(self: &Arc<Self>, id: &ContainerId, image: &NewImage) -> Result<Digest> {
         let held = self.hold();
-        let manifest = {
+        let (base, manifest) = {
             let _changes = self.changes();
             let state = self.state();
             let container = state.container(id)?;
-            let (manifest, chains) = (container.manifest.clone(), container.chains.clone());
+            let (base, manifest) = (container.image.clone(), container.manifest.clone());
+            let chains = container.chains.clone();
             drop(state);
             held.add([manifest.clone()], chains);
-            manifest
+            (base, manifest)
         };
-        let parent = self.parent(&held, &manifest)?;
+        let parent = self.parent(&held, base, &manifest)?;
         let differences = self.differences(id)?;
         let layer = if differences.is_empty() {
             None
@@ -108,7 +111,7 @@ impl Inner {
         self.make_image(&held, Parent::default(), Some(layer), image)
     }
 
-    fn parent(&self, held: &Held, manifest: &Digest) -> Result<Parent> {
+    fn parent(&self, held: &Held, image: Digest, manifest: &Digest) -> Result<Parent> {
         let content = Content::stored(&self.blobs);
         let read = |digest: &Digest| -> Result<(Vec<u8>, Map<String, Value>)> {
             let bytes = content
@@ -141,6 +144,7 @@ impl Inner {
         let parsed =
             parse_config(&bytes).map_err(|error| damaged(format!("image {config}: {error}")))?;
         Ok(Parent {
+            image: Some(image),
             config: config_value,
             layers,
             diff_ids: parsed.diff_ids,
@@ -304,8 +308,8 @@ impl Inner {
         let descriptor = self.keep_document(held, OCI_MANIFEST, &manifest)?;
         let id = descriptor.digest.clone();
         let target = Target {
-            descriptor,
-            tagged: now(),
+            parent: parent.image,
+            ..Target::new(descriptor, now())
         };
         let name: Option<Reference> = image.name.as_ref().map(canonical);
         let changes = self.changes();

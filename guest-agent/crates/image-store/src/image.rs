@@ -320,6 +320,7 @@ impl Inner {
         }
         digests.sort();
         digests.dedup();
+        let parent = state.names.parent(&target.digest);
         let layer_sizes: Vec<u64> = chain_ids(&manifest.diff_ids)
             .iter()
             .map(|chain| state.layers.get(chain).map_or(0, |layer| layer.size))
@@ -338,6 +339,7 @@ impl Inner {
             size_bytes: layer_sizes.iter().sum::<u64>() + documents,
             layer_sizes,
             tagged,
+            parent,
         }
     }
 }
@@ -410,14 +412,12 @@ mod tests {
     fn names(list: &[(&str, &str)]) -> Names {
         let mut names = Names::default();
         for (name, content) in list {
-            let target = Target {
-                descriptor: Descriptor {
-                    media_type: String::new(),
-                    digest: Digest::of(content.as_bytes()),
-                    size: 0,
-                },
-                tagged: Timestamp(0),
+            let descriptor = Descriptor {
+                media_type: String::new(),
+                digest: Digest::of(content.as_bytes()),
+                size: 0,
             };
+            let target = Target::new(descriptor, Timestamp(0));
             names.assign(&name.parse().expect("a name"), target);
         }
         names

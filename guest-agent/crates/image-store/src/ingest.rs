@@ -200,10 +200,7 @@ impl Inner {
         content
             .config(&config.digest)
             .map_err(|error| unreadable(&config.digest, error))?;
-        let target = Target {
-            descriptor: target,
-            tagged: now(),
-        };
+        let target = Target::new(target, now());
         self.rename(&changes, |names| names.assign(name, target))
     }
 }

@@ -265,10 +265,7 @@ impl Load<'_> {
         let tagged = now();
         self.inner.rename(&changes, |names| {
             for image in offered {
-                let target = Target {
-                    descriptor: image.target.clone(),
-                    tagged,
-                };
+                let target = Target::new(image.target.clone(), tagged);
                 match &image.name {
                     Some(name) => names.assign(name, target),
                     None => names.keep(target),

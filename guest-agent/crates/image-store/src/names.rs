@@ -26,6 +26,19 @@ const MIN_RESERVE_BYTES: u64 = 64 << 10;
 pub(crate) struct Target {
     pub(crate) descriptor: Descriptor,
     pub(crate) tagged: Timestamp,
+    /// The image it was committed on, here.
+    pub(crate) parent: Option<Digest>,
+}
+
+impl Target {
+    /// Of an image that nobody committed here, or that is known already.
+    pub(crate) fn new(descriptor: Descriptor, tagged: Timestamp) -> Self {
+        Self {
+            descriptor,
+            tagged,
+            parent: None,
+        }
+    }
 }
 
 /// Names in their canonical form. An image without name is under its digest, which is no name's form.
@@ -39,6 +52,8 @@ struct Line {
     digest: String,
     size: u64,
     tagged_ns: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
 }
 
 /// The form a name is kept in: with a digest it has no tag.
@@ -68,8 +83,20 @@ impl Names {
             .collect()
     }
 
+    /// What an image was committed on: kept with each of its names.
+    pub(crate) fn parent(&self, digest: &Digest) -> Option<Digest> {
+        let mut own = self
+            .0
+            .values()
+            .filter(|target| target.descriptor.digest == *digest);
+        own.find_map(|target| target.parent.clone())
+    }
+
     /// Gives a name. An image that loses its last one by that stays, without.
-    pub(crate) fn assign(&mut self, name: &Reference, target: Target) {
+    pub(crate) fn assign(&mut self, name: &Reference, mut target: Target) {
+        target.parent = target
+            .parent
+            .or_else(|| self.parent(&target.descriptor.digest));
         let name = canonical(name).to_string();
         if self
             .get(&name)
@@ -133,6 +160,7 @@ impl Names {
                 digest: target.descriptor.digest.to_string(),
                 size: target.descriptor.size,
                 tagged_ns: target.tagged.0,
+                parent: target.parent.as_ref().map(Digest::to_string),
             };
             serde_json::to_writer(&mut text, &line)?;
             text.push(b'\n');
@@ -202,6 +230,7 @@ fn parse_line(line: &[u8]) -> Option<(String, Target)> {
             size: line.size,
         },
         tagged: Timestamp(line.tagged_ns),
+        parent: line.parent.and_then(|parent| parent.parse().ok()),
     };
     Some((name, target))
 }
@@ -211,18 +240,34 @@ mod tests {
     use super::*;
 
     fn target(content: &str) -> Target {
-        Target {
-            descriptor: Descriptor {
-                media_type: "m".to_owned(),
-                digest: Digest::of(content.as_bytes()),
-                size: 1,
-            },
-            tagged: Timestamp(7),
-        }
+        let descriptor = Descriptor {
+            media_type: "m".to_owned(),
+            digest: Digest::of(content.as_bytes()),
+            size: 1,
+        };
+        Target::new(descriptor, Timestamp(7))
     }
 
     fn name(text: &str) -> Reference {
         text.parse().expect("a name")
+    }
+
+    #[test]
+    fn what_an_image_was_committed_on_stays_with_it() {
+        let (mut names, parent) = (Names::default(), Digest::of(b"parent"));
+        names.keep(Target {
+            parent: Some(parent.clone()),
+            ..target("1")
+        });
+        names.assign(&name("one"), target("1"));
+        names.assign(&name("two"), target("1"));
+        names.remove("docker.io/library/one:latest");
+        let folder = tempfile::tempdir().unwrap();
+        names.store(folder.path()).unwrap();
+        let (names, is_damaged) = Names::load(folder.path()).unwrap();
+        assert!(!is_damaged);
+        assert_eq!(names.parent(&Digest::of(b"1")), Some(parent));
+        assert_eq!(names.parent(&Digest::of(b"2")), None);
     }
 
     #[test]

@@ -173,10 +173,7 @@ impl Inner {
         }
         let changes = self.changes();
         let descriptor = self.resolve(text)?.descriptor;
-        let target = Target {
-            descriptor,
-            tagged: now(),
-        };
+        let target = Target::new(descriptor, now());
         self.rename(&changes, |names| names.assign(name, target))
     }
 
@@ -226,14 +223,12 @@ mod tests {
     fn names(list: &[&str]) -> Names {
         let mut names = Names::default();
         for name in list {
-            let target = Target {
-                descriptor: Descriptor {
-                    media_type: String::new(),
-                    digest: Digest::of(CONTENT.as_bytes()),
-                    size: 0,
-                },
-                tagged: Timestamp(0),
+            let descriptor = Descriptor {
+                media_type: String::new(),
+                digest: Digest::of(CONTENT.as_bytes()),
+                size: 0,
             };
+            let target = Target::new(descriptor, Timestamp(0));
             match name {
                 &"" => names.keep(target),
                 name => names.assign(&name.parse().expect("a name"), target),

@@ -124,6 +124,7 @@ impl Engine {
                 containers: users.get(&image.target.digest).copied().unwrap_or(0),
                 created: at.0.div_euclid(1_000_000_000),
                 id: image.target.digest.to_string(),
+                parent_id: parent_of(&image),
                 labels,
                 descriptor: Some(descriptor(&image.target)),
                 repo_digests: familiar(&image.digests),
@@ -169,6 +170,7 @@ impl Engine {
             id: image.target.digest.to_string(),
             repo_tags: familiar(&image.tags),
             repo_digests: familiar(&image.digests),
+            parent: parent_of(&image),
             comment: history.map(|step| step.comment.clone()).unwrap_or_default(),
             created: config.created.clone(),
             author: config.author.clone(),
@@ -474,6 +476,15 @@ pub(crate) fn of_platform(
 }
 
 /// Canonical names as people write them.
+/// What it was committed on, as Docker shows it; empty: nothing that is known.
+fn parent_of(image: &Image) -> String {
+    image
+        .parent
+        .as_ref()
+        .map(oci::Digest::to_string)
+        .unwrap_or_default()
+}
+
 fn familiar(names: &[String]) -> Vec<String> {
     let short = names.iter().map(|name| {
         name.parse::<Reference>()

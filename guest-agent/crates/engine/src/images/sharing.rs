@@ -76,6 +76,7 @@ mod tests {
             size_bytes: 1 + layers.iter().map(|(_, size)| size).sum::<u64>(),
             layer_sizes: layers.iter().map(|(_, size)| *size).collect(),
             tagged: crate::ports::world::Timestamp::default(),
+            parent: None,
         }
     }
 

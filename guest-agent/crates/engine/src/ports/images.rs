@@ -52,6 +52,8 @@ pub struct Image {
     pub layer_sizes: Vec<u64>,
     /// When a name was last given.
     pub tagged: Timestamp,
+    /// ID of the image it was committed on, if that was done here.
+    pub parent: Option<Digest>,
 }
 
 /// What removing a name did, in order.

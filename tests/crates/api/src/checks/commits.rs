@@ -8,7 +8,7 @@ use tar::{Builder, Header};
 use super::{
     checks,
     files::{exec, text},
-    inspect,
+    inspect, raw,
 };
 use crate::Bed;
 
@@ -204,6 +204,16 @@ fn a_commit_is_an_image_of_the_container(bed: &Bed) -> anyhow::Result<()> {
         "{output:?}"
     );
     ensure!(inspect(bed, &image, "Author")? == "An Author");
+    ensure!(inspect(bed, &image, "Parent")? == inspect(bed, "busybox", "Id")?);
+    let listed = raw::get(
+        bed,
+        &format!("/images/json?filters={{%22reference%22:[%22{image}%22]}}"),
+    )?;
+    let listed: serde_json::Value = serde_json::from_str(&listed.1)?;
+    ensure!(
+        listed[0]["ParentId"] == inspect(bed, "busybox", "Id")?,
+        "{listed}"
+    );
     ensure!(inspect(bed, &image, "Config/Cmd/0")? == "sh");
     let layers = |image: &str| -> anyhow::Result<usize> {
         Ok(inspect(bed, image, "RootFS/Layers")?
