@@ -11,6 +11,7 @@
 //!
 //! This room refuses to know who uses a volume; `engine` asks containers before it removes one.
 
+mod inside;
 mod metadata;
 mod mounting;
 mod options;

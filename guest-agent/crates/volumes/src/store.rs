@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -17,7 +20,7 @@ use engine::ports::{
 };
 use errdefs::{Error, ErrorKind, Result};
 
-use crate::{metadata::Metadata, mounting, options, size};
+use crate::{inside, metadata::Metadata, mounting, options, size};
 
 const DRIVER: &str = "local";
 const NEW_PREFIX: &str = ".new-";
@@ -104,6 +107,12 @@ impl Volumes for LocalVolumes {
     async fn unmount(&self, name: &str) -> Result<()> {
         let name = name.to_owned();
         self.blocking(move |inner| inner.unmount(&name)).await
+    }
+
+    async fn open_inside(&self, folder: &Path, path: &str) -> Result<OwnedFd> {
+        let (folder, path) = (folder.to_owned(), path.to_owned());
+        self.blocking(move |_| inside::open_inside(&folder, &path))
+            .await
     }
 
     async fn mount_memory(&self, folder: &Path, size_bytes: i64) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Makes a container.
 
-use std::sync::Arc;
+use std::{os::fd::AsRawFd, path::PathBuf, sync::Arc};
 
 use docker_api::{ContainerCreateRequest, EndpointSettings};
-use errdefs::{Error, ErrorKind, Result};
+use errdefs::{Classify, Error, ErrorKind, Result};
 
 use super::{container::Container, merge, name, record::ContainerRecord, state::State};
 use crate::{
@@ -242,13 +242,42 @@ impl Engine {
     /// Copies what the image has at the mount's place into a volume that is empty.
     async fn fill_volume(&self, record: &ContainerRecord, mount: &MountPoint) -> Result<()> {
         let folder = self.ports.volumes.mount(&mount.name).await?;
-        let copied = self
-            .ports
-            .rootfs
-            .copy_up(&record.id, mount.destination.as_ref(), &folder)
-            .await;
+        let copied = self.fill(record, mount, folder).await;
         let unmounted = self.ports.volumes.unmount(&mount.name).await;
         copied.and(unmounted)
+    }
+
+    async fn fill(
+        &self,
+        record: &ContainerRecord,
+        mount: &MountPoint,
+        folder: PathBuf,
+    ) -> Result<()> {
+        let (rootfs, destination) = (&self.ports.rootfs, mount.destination.as_ref());
+        if mount.subpath.is_empty() {
+            return rootfs
+                .copy_up(&record.id, destination, &folder)
+                .await
+                .map(drop);
+        }
+        match self
+            .ports
+            .volumes
+            .open_inside(&folder, &mount.subpath)
+            .await
+        {
+            Ok(inside) => {
+                // Held open, so that it is what was found, whatever its path leads to by now.
+                let held = PathBuf::from(format!("/proc/self/fd/{}", inside.as_raw_fd()));
+                rootfs
+                    .copy_up(&record.id, destination, &held)
+                    .await
+                    .map(drop)
+            }
+            // It may be there by the time the container starts.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.context("failed to populate volume")),
+        }
     }
 }
 

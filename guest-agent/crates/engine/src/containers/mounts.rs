@@ -43,12 +43,6 @@ impl Engine {
         mount: &mut MountPoint,
         new: &mut Vec<String>,
     ) -> Result<()> {
-        if !mount.subpath.is_empty() {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                "volume-subpath is not implemented by this version of Berth: mount the whole volume",
-            ));
-        }
         let mut labels = mount.volume_labels.clone();
         if mount.name.is_empty() {
             mount.name = hex(self.ports.world.random());
@@ -114,6 +108,11 @@ impl Engine {
                     place
                 }
             };
+            if !mount.subpath.is_empty() {
+                // Told now in Docker's words; what is mounted is looked up by whoever mounts it.
+                let volumes = &self.ports.volumes;
+                volumes.open_inside(&place, &mount.subpath).await?;
+            }
             mount.source = place.to_string_lossy().into_owned();
         }
         Ok(resolved)

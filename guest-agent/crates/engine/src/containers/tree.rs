@@ -65,6 +65,7 @@ impl Engine {
         resolved.sort_by_key(|mount| mount.destination.matches('/').count());
         let mounts = resolved.iter().map(|mount| TreeMount {
             source: mount.source.as_str().into(),
+            inside: mount.subpath.clone(),
             destination: mount.destination.clone(),
             read_only: !mount.read_write,
             recursive: mount.recursive,
@@ -77,6 +78,7 @@ impl Engine {
             if !is_taken(place) {
                 held.tree.mounts.push(TreeMount {
                     source: folder.join(name),
+                    inside: String::new(),
                     destination: place.to_owned(),
                     read_only: false,
                     recursive: false,

@@ -26,6 +26,8 @@ pub struct Tree {
 pub struct TreeMount {
     /// Where it is.
     pub source: PathBuf,
+    /// Path inside the source, where links lead no further than the source; empty: all of it.
+    pub inside: String,
     /// Where it is seen.
     pub destination: String,
     /// It may not be changed.

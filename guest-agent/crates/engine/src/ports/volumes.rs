@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -60,6 +61,11 @@ pub trait Volumes: Send + Sync {
     async fn mount(&self, name: &str) -> Result<PathBuf>;
     /// Undoes `mount`.
     async fn unmount(&self, name: &str) -> Result<()>;
+    /// Opens what is at a path inside a mounted volume; links lead no further than the volume.
+    ///
+    /// # Errors
+    /// `NotFound`: `cannot access path …`; `InvalidParameter`: `path concatenation escapes the base directory…`.
+    async fn open_inside(&self, folder: &Path, path: &str) -> Result<OwnedFd>;
     /// Mounts memory of a size at a folder, which is made, for a container that shares its /dev/shm. Idempotent.
     async fn mount_memory(&self, folder: &Path, size_bytes: i64) -> Result<()>;
     /// Undoes it. Idempotent.

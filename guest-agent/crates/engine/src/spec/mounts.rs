@@ -156,6 +156,9 @@ fn shm_source(input: &SpecInput<'_>) -> Option<String> {
     }
 }
 
+/// An option of our own, told to our own runtime: what is mounted is at this path inside the source, and links lead no further than that.
+const INSIDE: &str = "x-berth.inside=";
+
 fn bind(point: &MountPoint) -> Result<Mount> {
     check_read_only(point)?;
     let mut words = vec![if point.recursive { "rbind" } else { "bind" }.to_owned()];
@@ -170,6 +173,9 @@ fn bind(point: &MountPoint) -> Result<Mount> {
     }
     if !point.propagation.is_empty() {
         words.push(point.propagation.clone());
+    }
+    if !point.subpath.is_empty() {
+        words.push(format!("{INSIDE}{}", point.subpath));
     }
     mount(&point.destination, "bind", &point.source, words)
 }

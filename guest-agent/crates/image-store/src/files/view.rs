@@ -22,7 +22,7 @@ use engine::ports::{
     rootfs::Rootfs,
 };
 use rustix::{
-    fs::{CWD, Mode, OFlags, open, openat, readlinkat},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlinkat},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
@@ -78,7 +78,7 @@ fn enter(tree: &Tree, purpose: Purpose, rootfs: &Rootfs, folder: &Path) -> io::R
     mount_change("/", everything)?;
     let mount = match (tree.pid, purpose, rootfs) {
         (Some(pid), ..) => of_process(pid, tree.container.as_str())?,
-        (None, _, Rootfs::Folder(folder)) => copy_of(folder, false)?,
+        (None, _, Rootfs::Folder(folder)) => copy_of(CWD, folder.as_path(), false)?,
         (None, Purpose::Look, Rootfs::Overlay { lower, upper, .. }) => {
             looked_at(upper, lower, &folder.join("work"))?
         }
@@ -125,7 +125,7 @@ fn of_process(pid: u32, container: &str) -> io::Result<OwnedFd> {
         ));
     }
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
-    let copied = copy_of(Path::new("/"), false);
+    let copied = copy_of(CWD, "/", false);
     move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Mount))?;
     copied
 }
@@ -146,12 +146,15 @@ fn has_root_of(list: &str, container: &str) -> bool {
     })
 }
 
-fn copy_of(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+/// A detached copy of a mount; an empty path: of what `from` is.
+fn copy_of(from: impl AsFd, path: impl rustix::path::Arg, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    Ok(open_tree(CWD, path, flags)?)
+    Ok(open_tree(from, path, flags)?)
 }
 
 fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> {
@@ -210,16 +213,22 @@ fn attach(mount: &OwnedFd, at: &Path) -> io::Result<()> {
 }
 
 fn add(root: &Root, mount: &TreeMount) -> io::Result<()> {
-    let source = match fs::metadata(&mount.source) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && mount.optional => return Ok(()),
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut source = match open(&mount.source, flags, Mode::empty()) {
+        Err(Errno::NOENT) if mount.optional => return Ok(()),
         result => result?,
     };
-    let copy = copy_of(&mount.source, mount.recursive)?;
+    if !mount.inside.is_empty() {
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        source = openat2(&source, &mount.inside, flags, Mode::empty(), beneath)?;
+    }
+    let is_folder = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
+    let copy = copy_of(&source, "", mount.recursive)?;
     sys::set_private(copy.as_fd(), mount.read_only, mount.recursive)?;
     let path = Path::new(&mount.destination);
     let place = match root.place(path, true) {
         Err(Errno::NOENT) => {
-            make_place(root, path, source.is_dir())?;
+            make_place(root, path, is_folder)?;
             root.place(path, true)?
         }
         result => result?,

@@ -10,7 +10,7 @@ use std::{
 
 use oci_spec::runtime::{Mount, Spec};
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, fstat},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -20,6 +20,9 @@ use rustix::{
 
 use super::{Failure, copy_up, procfs, propagation::Propagation, relative, root::RootFolder};
 use crate::sys;
+
+/// An option of our own: a path inside a bind's source, where links lead no further than the source.
+const INSIDE: &str = "x-berth.inside=";
 
 /// Options of a mount, sorted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,8 @@ struct Options {
     recursive_bind: bool,
     /// What was at the mount point is copied into the new file system.
     copy_up: bool,
+    /// What is mounted is at this path inside the source.
+    inside: Option<String>,
     /// For the file system itself.
     data: Vec<(String, Option<String>)>,
 }
@@ -57,6 +62,10 @@ impl Options {
             ("nodiratime", "diratime", libc::MOUNT_ATTR_NODIRATIME),
             ("nosymfollow", "symfollow", libc::MOUNT_ATTR_NOSYMFOLLOW),
         ];
+        if let Some(path) = word.strip_prefix(INSIDE) {
+            self.inside = Some(path.to_owned());
+            return;
+        }
         if let Some(propagation) = Propagation::parse(word) {
             self.propagation = Some(propagation);
             return;
@@ -134,7 +143,12 @@ fn mount_one(root: &RootFolder, mount: &Mount) -> Result<(), Failure> {
             OpenTreeFlags::empty()
         };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | recursive;
-        let detached = open_tree(CWD, source, flags).map_err(failed("open the source"))?;
+        let detached = match &options.inside {
+            None => open_tree(CWD, source, flags),
+            Some(path) => open_inside(source, path)
+                .and_then(|found| open_tree(&found, "", flags | OpenTreeFlags::AT_EMPTY_PATH)),
+        };
+        let detached = detached.map_err(failed("open the source"))?;
         let is_folder = kind_of(detached.as_fd())? == FileType::Directory;
         let target = if is_folder {
             root.ensure_folder(&destination)
@@ -170,6 +184,14 @@ fn mount_one(root: &RootFolder, mount: &Mount) -> Result<(), Failure> {
             .map_err(|error| Failure::of("tmpcopyup", error))?;
     }
     attach(&detached, &options, target.as_fd())
+}
+
+/// What a source has in it may change at any moment: it is resolved in one step.
+fn open_inside(source: &Path, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let source = open(source, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    openat2(&source, path, flags, Mode::empty(), beneath)
 }
 
 /// A file over a folder or the other way round.
@@ -268,6 +290,25 @@ mod tests {
                 ("newinstance".to_owned(), None)
             ]
         );
+    }
+
+    #[test]
+    fn what_is_mounted_of_a_source_stays_inside_it() {
+        use std::{fs, os::unix::fs::symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir(at("sub")).unwrap();
+        symlink("sub", at("good")).unwrap();
+        symlink("/", at("root")).unwrap();
+        let inside = |word: &str| {
+            let options = parse(&["rbind", word]);
+            assert!(options.data.is_empty());
+            open_inside(folder.path(), &options.inside.unwrap()).map(drop)
+        };
+        assert_eq!(inside("x-berth.inside=good"), Ok(()));
+        assert_eq!(inside("x-berth.inside=root"), Err(Errno::XDEV));
+        assert_eq!(inside("x-berth.inside=../x"), Err(Errno::XDEV));
+        assert_eq!(inside("x-berth.inside=nothing"), Err(Errno::NOENT));
     }
 
     #[test]

@@ -12,6 +12,8 @@ checks![
     a_bind_mount_is_seen_both_ways,
     a_read_only_mount_refuses_writes,
     a_single_file_is_mounted,
+    a_part_of_a_volume_is_mounted,
+    a_part_of_a_volume_is_inside_it,
     a_missing_source_is_an_error_for_mount_and_made_for_v,
     a_volume_in_use_is_not_removed,
     invalid_volume_names_are_refused_in_dockers_words,
@@ -175,4 +177,88 @@ fn invalid_volume_names_are_refused_in_dockers_words(bed: &Bed) -> anyhow::Resul
         "{output:?}"
     );
     Ok(())
+}
+
+/// A volume with folders, a file, and links that stay inside or lead out.
+fn parts(bed: &Bed) -> anyhow::Result<String> {
+    let volume = bed.name("parts");
+    let script = "cd /v; mkdir sub bin hack; echo hi >sub/hello; echo foo >bar; ln -s ../sub hack/good; ln -s / hack/root; ln -s ../../../.. hack/up; ln -s up hack/again";
+    bed.busybox(&["-v", &format!("{volume}:/v")], &["sh", "-c", script])?;
+    Ok(volume)
+}
+
+fn a_part_of_a_volume_is_mounted(bed: &Bed) -> anyhow::Result<()> {
+    let volume = parts(bed)?;
+    let part = |path: &str, place: &str| {
+        format!("type=volume,source={volume},target={place},volume-subpath={path}")
+    };
+    for (path, place, command, expected) in [
+        ("sub", "/p", &["ls", "/p"][..], "hello"),
+        ("hack/good", "/p", &["ls", "/p"], "hello"),
+        ("bar", "/p", &["cat", "/p"], "foo"),
+        // The image's content fills a part that is empty.
+        ("bin", "/bin", &["ls", "/bin/busybox"], "/bin/busybox"),
+    ] {
+        let text = bed.busybox(&["--mount", &part(path, place)], command)?;
+        ensure!(text == expected, "{path}: {text}");
+    }
+    let container = bed.start(&["--mount", &part("sub", "/p")], &["sleep", "600"])?;
+    let name = &container.name;
+    bed.docker.ok(&["exec", name, "touch", "/p/new"])?;
+    let text = bed.busybox(&["-v", &format!("{volume}:/v")], &["ls", "/v/sub"])?;
+    ensure!(text == "hello\nnew", "{text}");
+    let copied = bed.scratch.join(bed.name("hello"));
+    let copied = copied.to_str().context("a path")?;
+    bed.docker
+        .ok(&["cp", &format!("{name}:/p/hello"), copied])?;
+    ensure!(std::fs::read(copied)? == b"hi\n");
+    ensure!(inspect(bed, name, "HostConfig/Mounts/0/VolumeOptions/Subpath")? == "sub");
+    bed.docker.ok(&["restart", "-t", "0", name])?;
+    ensure!(bed.docker.ok(&["exec", name, "ls", "/p"])? == "hello\nnew");
+    bed.docker.ok(&["stop", "-t", "0", name])?;
+    bed.docker
+        .ok(&["cp", &format!("{name}:/p/hello"), copied])?;
+    Ok(())
+}
+
+fn a_part_of_a_volume_is_inside_it(bed: &Bed) -> anyhow::Result<()> {
+    let volume = parts(bed)?;
+    let refused = |path: &str| -> anyhow::Result<(i32, String)> {
+        let mount = format!("type=volume,source={volume},target=/p,volume-subpath={path}");
+        let output = bed
+            .docker
+            .fails(&["run", "--rm", "--mount", &mount, "busybox", "ls", "/p"])?;
+        Ok((output.code, output.stderr))
+    };
+    let text = refused("../../etc")?;
+    ensure!(
+        text.0 == 125
+            && text
+                .1
+                .contains("subpath must be a relative path within the volume"),
+        "{text:?}"
+    );
+    let text = refused("nothing")?;
+    ensure!(text.0 == 127, "{text:?}");
+    let place = inspect_volume(bed, &volume)?;
+    let expected = format!(
+        "cannot access path {place}/nothing: lstat {place}/nothing: no such file or directory"
+    );
+    ensure!(text.1.contains(&expected), "{text:?}");
+    for path in ["hack/root", "hack/up", "hack/again", "hack/root/etc"] {
+        let text = refused(path)?;
+        ensure!(
+            text.0 == 125
+                && text
+                    .1
+                    .contains("path concatenation escapes the base directory"),
+            "{path}: {text:?}"
+        );
+    }
+    Ok(())
+}
+
+fn inspect_volume(bed: &Bed, name: &str) -> anyhow::Result<String> {
+    bed.docker
+        .ok(&["volume", "inspect", "--format", "{{.Mountpoint}}", name])
 }
