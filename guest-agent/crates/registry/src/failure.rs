@@ -96,6 +96,14 @@ impl Failure {
         }
     }
 
+    /// Docker asks for the head of a document first, and says so.
+    pub(crate) fn of_a_head(mut self) -> Self {
+        if let Self::Request { method, .. } = &mut self {
+            *method = "Head";
+        }
+        self
+    }
+
     /// The status, when there was an answer.
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {

@@ -61,7 +61,7 @@ pub(crate) async fn fetch(
     };
     let reply = exchange::get(&client.transport, &client.grants, &question)
         .await
-        .map_err(|failure| refused(failure, reference, &context))?;
+        .map_err(|failure| refused(failure.of_a_head(), reference, &context))?;
     let idle = client.transport.timeouts().idle;
     match reply.response.status() {
         StatusCode::OK => {}

@@ -192,6 +192,6 @@ async fn a_registry_that_is_down_is_unavailable() {
     assert_eq!(error.kind(), ErrorKind::System);
     assert_eq!(
         error.message(),
-        "failed to resolve reference \"127.0.0.1:1/x:1\": failed to do request: Get \"https://127.0.0.1:1/v2/x/manifests/1\": dial tcp 127.0.0.1:1: connect: connection refused"
+        "failed to resolve reference \"127.0.0.1:1/x:1\": failed to do request: Head \"https://127.0.0.1:1/v2/x/manifests/1\": dial tcp 127.0.0.1:1: connect: connection refused"
     );
 }

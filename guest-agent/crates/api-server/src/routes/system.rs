@@ -167,6 +167,7 @@ async fn info(engine: &Engine) -> Value {
         "InitCommit": {"ID": ""},
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
         "CDISpecDirs": [],
+        "FirewallBackend": {"Driver": "nftables"},
         "Warnings": warnings,
     })
 }

@@ -35,6 +35,8 @@ pub(crate) enum LookupError {
     NoSuchHost { name: String, server: SocketAddr },
     #[error("lookup {name} on {server}: server misbehaving")]
     Refused { name: String, server: SocketAddr },
+    #[error("lookup {name} on {server}: dial udp {server}: connect: network is unreachable")]
+    Unreachable { name: String, server: SocketAddr },
     #[error("lookup {name} on {server}: i/o timeout")]
     Silent { name: String, server: SocketAddr },
     #[error("lookup {0}: no such host")]
@@ -126,6 +128,9 @@ async fn ask_all(servers: &[SocketAddr], name: &str) -> Result<Vec<IpAddr>, Look
             (Ok(_), _) => LookupError::Refused { name, server },
             (Err(error), _) if error.kind() == io::ErrorKind::InvalidInput => {
                 return Err(LookupError::NotAName(name));
+            }
+            (Err(error), _) if error.kind() == io::ErrorKind::NetworkUnreachable => {
+                LookupError::Unreachable { name, server }
             }
             (Err(_), _) => LookupError::Silent { name, server },
         };
