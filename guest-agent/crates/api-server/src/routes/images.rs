@@ -3,20 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use base64::{Engine as _, engine::general_purpose};
 use docker_api::message::{ProgressDetail, ProgressMessage};
-use engine::{
-    Engine,
-    images::PullRequest,
-    ports::{images::Progress, registry::Credentials},
-};
-use errdefs::{Error, ErrorKind, Result};
+use engine::{Engine, images::PullRequest, ports::images::Progress};
+use errdefs::{Error, ErrorKind};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Answer, commit, empty, json, line, not_there, streaming};
+use super::{Answer, commit, credentials, empty, json, line, not_there, streaming};
 use crate::{
     call::{Call, body_of},
     compat,
@@ -184,7 +179,7 @@ async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
         name,
         tag: call.query.get("tag").unwrap_or_default().to_owned(),
         platform: platform(call.query.get("platform").unwrap_or_default()),
-        credentials: credentials(call)?,
+        credentials: credentials::of(&call.headers),
     };
     let (progress, mut steps) = mpsc::channel::<Progress>(STEPS);
     let engine = Arc::clone(engine);
@@ -210,59 +205,4 @@ async fn pull(engine: &Arc<Engine>, call: &Call) -> Answer {
         "application/json",
         Body::from_stream(lines.map(|message| Ok::<_, std::io::Error>(line(&message)))),
     )
-}
-
-/// `X-Registry-Auth`: JSON in URL-safe base64.
-pub(super) fn credentials(call: &Call) -> Result<Option<Credentials>> {
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "lowercase", default)]
-    struct Auth {
-        username: String,
-        password: String,
-        identitytoken: String,
-        registrytoken: String,
-        auth: String,
-    }
-    let Some(header) = call.headers.get("x-registry-auth") else {
-        return Ok(None);
-    };
-    let bad = || {
-        Error::new(
-            ErrorKind::InvalidParameter,
-            "invalid X-Registry-Auth header: want JSON in URL-safe base64",
-        )
-    };
-    let text = header.to_str().map_err(|_| bad())?.trim_end_matches('=');
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let url_safe: String = text
-        .chars()
-        .map(|c| match c {
-            '+' => '-',
-            '/' => '_',
-            other => other,
-        })
-        .collect();
-    let bytes = general_purpose::URL_SAFE_NO_PAD
-        .decode(url_safe)
-        .map_err(|_| bad())?;
-    let mut auth: Auth = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-    if auth.username.is_empty() && !auth.auth.is_empty() {
-        let pair = general_purpose::STANDARD
-            .decode(&auth.auth)
-            .map_err(|_| bad())?;
-        let pair = String::from_utf8(pair).map_err(|_| bad())?;
-        let (user, password) = pair.split_once(':').ok_or_else(bad)?;
-        (auth.username, auth.password) = (user.to_owned(), password.to_owned());
-    }
-    let given = [&auth.username, &auth.identitytoken, &auth.registrytoken]
-        .iter()
-        .any(|text| !text.is_empty());
-    Ok(given.then_some(Credentials {
-        username: auth.username,
-        password: auth.password,
-        identity_token: auth.identitytoken,
-        registry_token: auth.registrytoken,
-    }))
 }

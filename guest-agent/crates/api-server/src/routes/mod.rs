@@ -3,6 +3,7 @@
 mod builds;
 mod commit;
 mod containers;
+mod credentials;
 mod events;
 mod exec;
 mod files;
@@ -65,7 +66,7 @@ async fn of_engine(engine: &Arc<Engine>, call: Call) -> Answer {
         "build" => builds::answer(call).await,
         "system" => system::answer(engine, call).await,
         "distribution" => {
-            let credentials = images::credentials(&call).unwrap_or_default();
+            let credentials = credentials::of(&call.headers);
             let shown = engine.inspect_distribution(&call.name, credentials.as_ref());
             json(&shown.await?)
         }
