@@ -34,6 +34,12 @@ impl Query {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// The names that were given a value.
+    pub fn given(&self) -> impl Iterator<Item = &str> {
+        let given = self.0.iter().filter(|(_, value)| !value.is_empty());
+        given.map(|(name, _)| name.as_str())
+    }
+
     /// Every value of a name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
@@ -101,6 +107,8 @@ mod tests {
         assert!(query.flag_or("absent", true));
         assert!(!query.flag_or("d", true));
         assert_eq!(query.all("i").collect::<Vec<_>>(), ["x y", "z w"]);
+        let given: String = query.given().collect();
+        assert_eq!(given, "abcdefgii");
     }
 
     #[test]
