@@ -49,6 +49,26 @@ fn capture<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     fits.then_some(name)
 }
 
+/// Whether an operation refuses a query that cannot be read. Docker's others do not look at it, or take what they can of it.
+pub fn checks_query(operation: &str) -> bool {
+    !matches!(
+        operation,
+        "container_changes"
+            | "container_export"
+            | "container_inspect"
+            | "exec_inspect"
+            | "image_build"
+            | "plugin_inspect"
+            | "plugin_set"
+            | "session"
+            | "system_auth"
+            | "system_info"
+            | "system_ping"
+            | "system_ping_head"
+            | "system_version"
+    )
+}
+
 /// Whether an operation needs a swarm.
 pub fn needs_swarm(pattern: &str) -> bool {
     [

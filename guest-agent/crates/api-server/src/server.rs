@@ -188,7 +188,14 @@ async fn dispatch(api: &Api, taken: Head, mut request: Request<Incoming>) -> Res
     } else {
         Vec::new()
     };
-    let response = routes::answer(api, call).await;
+    let readable = match head.uri.query() {
+        Some(query) if route::checks_query(call.operation) => Query::check(query),
+        _ => Ok(()),
+    };
+    let response = match readable {
+        Ok(()) => routes::answer(api, call).await,
+        Err(error) => error::response(&error),
+    };
     let status = response.status().as_u16();
     tracing::debug!(operation = found.route.operation, %version, status, ?given, "answered");
     response

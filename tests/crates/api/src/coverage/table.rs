@@ -9,7 +9,8 @@ const HEAD: &str = "\
 
 Made from `coverage/operations.tsv` (the description of API 1.55) and `coverage/seen.tsv` (what the native lane's checks had our engine
 answer); `BERTH_COVERAGE=record cargo test -p test-api` makes all three anew. *Seen* says that a check sent it with a value or got it as an
-answer, and no more. Statuses from 500 on count as seen where they were, and are not missed where they were not.
+answer, and no more. Statuses from 500 on count as seen where they were, and are not missed where they were not; nor are those that dockerd
+never gives (`NEVER_ANSWERED`).
 ";
 
 /// Words for one thing of an operation, as far as there are some.
