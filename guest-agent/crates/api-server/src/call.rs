@@ -63,6 +63,15 @@ impl Call {
         self.json().await
     }
 
+    /// Reads the first JSON value of the body, whatever its type and whatever follows.
+    ///
+    /// # Errors
+    /// The decoder's own text, as a fault of the system: so Docker has it where it reads a body itself.
+    pub(crate) async fn first_json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let bytes = self.bytes().await?;
+        json::first(&bytes)
+    }
+
     async fn bytes(&mut self) -> Result<bytes::Bytes> {
         let body = Limited::new(&mut self.body, MAX_BODY_BYTES);
         match body.collect().await {

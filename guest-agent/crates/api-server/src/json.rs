@@ -55,6 +55,20 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
+/// Reads one JSON value and nothing after it.
+///
+/// # Errors
+/// `System` with the text Go's decoder has for it, and no more.
+pub fn first<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
+    let text = match values.next() {
+        Some(Ok(value)) => return Ok(value),
+        Some(Err(error)) => go_text(&error, bytes),
+        None => "EOF".to_owned(),
+    };
+    Err(Error::new(ErrorKind::System, text))
+}
+
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidParameter, message)
 }
@@ -94,6 +108,7 @@ fn byte_at(error: &serde_json::Error, bytes: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use errdefs::Classify as _;
     use serde_json::Value;
 
     #[test]
@@ -119,6 +134,15 @@ mod tests {
             );
         }
         assert!(parse::<Value>(b" {} \n").is_ok());
+    }
+
+    #[test]
+    fn the_first_value_is_read_and_nothing_after_it() {
+        assert_eq!(first::<Value>(b"1 x").unwrap(), 1);
+        for (body, text) in [("", "EOF"), (" ", "EOF"), ("{", "unexpected EOF")] {
+            let error = first::<Value>(body.as_bytes()).unwrap_err();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::System, text));
+        }
     }
 
     #[test]

@@ -28,10 +28,32 @@ impl Query {
         )
     }
 
+    /// Checks that a query string can be read.
+    ///
+    /// # Errors
+    /// `InvalidParameter` with Go's text. Go: net/url, `ParseQuery`.
+    pub fn check(query: &str) -> Result<()> {
+        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidParameter, text));
+        if query.contains(';') {
+            return invalid("invalid semicolon separator in query".to_owned());
+        }
+        match bad_escape(query) {
+            // Quoted like a string of Go's, which for what may stand in a URL is a string of Rust's.
+            Some(escape) => invalid(format!("invalid URL escape {escape:?}")),
+            None => Ok(()),
+        }
+    }
+
     /// The first value of a name.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(n, _)| n == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// The names that were given a value.
+    pub fn given(&self) -> impl Iterator<Item = &str> {
+        let given = self.0.iter().filter(|(_, value)| !value.is_empty());
+        given.map(|(name, _)| name.as_str())
     }
 
     /// Every value of a name.
@@ -64,6 +86,18 @@ impl Query {
     pub fn filters(&self) -> Result<Filters> {
         parse_filters(self.get("filters").unwrap_or(""))
     }
+}
+
+/// The first escape that is none: at most three characters, fewer at the end of a name or value.
+fn bad_escape(query: &str) -> Option<String> {
+    let parts = query.split(['&', '=']);
+    let mut escapes = parts.flat_map(|part| part.match_indices('%').map(|(at, _)| &part[at..]));
+    let is_bad = |escape: &&str| {
+        let digits = escape.bytes().skip(1).take(2);
+        digits.filter(u8::is_ascii_hexdigit).count() != 2
+    };
+    let bad = escapes.find(is_bad)?;
+    Some(bad.chars().take(3).collect())
 }
 
 /// Reads filters in either of their two forms.
@@ -101,6 +135,24 @@ mod tests {
         assert!(query.flag_or("absent", true));
         assert!(!query.flag_or("d", true));
         assert_eq!(query.all("i").collect::<Vec<_>>(), ["x y", "z w"]);
+        let given: String = query.given().collect();
+        assert_eq!(given, "abcdefgii");
+    }
+
+    #[test]
+    fn a_query_that_cannot_be_read_has_gos_words() {
+        for (query, want) in [
+            ("a=%zz&b=%2", "invalid URL escape \"%zz\""),
+            ("a=b%2", "invalid URL escape \"%2\""),
+            ("%&a", "invalid URL escape \"%\""),
+            ("a=%%20", "invalid URL escape \"%%2\""),
+            ("a=%1&b=c;d", "invalid semicolon separator in query"),
+        ] {
+            assert_eq!(Query::check(query).unwrap_err().message(), want, "{query}");
+        }
+        for query in ["", "a", "a=%20b&c=%E4%f6", "a=%C3=b"] {
+            assert!(Query::check(query).is_ok(), "{query}");
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ const MAX_CONNECTIONS: usize = 4096;
 const MAX_HEAD_BYTES: usize = 1 << 20;
 /// How long a client may take to send its headers, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// Parameters of a request that its line in the log names.
+const MAX_GIVEN_SHOWN: usize = 32;
 /// Pause after a failed accept (no file descriptor left): waits for others to end, without spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -179,7 +181,24 @@ async fn dispatch(api: &Api, taken: Head, mut request: Request<Incoming>) -> Res
         upgrade,
         head: taken,
     };
-    routes::answer(api, call).await
+    // Names only: a value may be a secret.
+    let given: Vec<String> = if tracing::enabled!(tracing::Level::DEBUG) {
+        let given = call.query.given().take(MAX_GIVEN_SHOWN);
+        given.map(str::to_owned).collect()
+    } else {
+        Vec::new()
+    };
+    let readable = match head.uri.query() {
+        Some(query) if route::checks_query(call.operation) => Query::check(query),
+        _ => Ok(()),
+    };
+    let response = match readable {
+        Ok(()) => routes::answer(api, call).await,
+        Err(error) => error::response(&error),
+    };
+    let status = response.status().as_u16();
+    tracing::debug!(operation = found.route.operation, %version, status, ?given, "answered");
+    response
 }
 
 /// Clients from before JSON errors show plain text only.

@@ -10,6 +10,34 @@ const SYSTEMS: &[&str] = &[
     "linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "plan9", "wasip1",
 ];
 
+/// Processors that a platform of one word may mean.
+const ARCHITECTURES: &[&str] = &[
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// What an image runs on, in Go's words.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct Platform {
@@ -83,7 +111,15 @@ impl Platform {
             [os] if SYSTEMS.contains(&os.to_ascii_lowercase().as_str()) => {
                 Ok(Self::new(os, &host.architecture, &host.variant))
             }
-            [architecture] => Ok(Self::new(&host.os, architecture, "")),
+            [architecture] => {
+                let platform = Self::new(&host.os, architecture, "");
+                if !ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                    return Err(invalid(format!(
+                        "{text:?}: unknown operating system or architecture: invalid argument"
+                    )));
+                }
+                Ok(platform)
+            }
             [os, architecture] => Ok(Self::new(os, architecture, "")),
             [os, architecture, variant] => Ok(Self::new(os, architecture, variant)),
             _ => Err(invalid(format!(
@@ -152,7 +188,7 @@ mod tests {
         check("linux/armhf", "linux/arm/v7");
         check("s390x", "linux/s390x");
         check("windows/amd64", "windows/amd64");
-        for bad in ["", "/", "linux/", "linux/a/b/c", "lin ux/amd64"] {
+        for bad in ["", "/", "linux/", "linux/a/b/c", "lin ux/amd64", "bogus"] {
             assert!(Platform::parse(bad).is_err(), "{bad}");
         }
     }

@@ -36,6 +36,11 @@ pub(crate) async fn login(
             ErrorKind::System,
             format!("login attempt to {url} failed with status: {status}"),
         )),
+        // Without any answer plain HTTP was the last try, where it is one.
+        Err(failure @ Failure::Request { .. }) if registry.insecure => {
+            let url = format!("http://{}/v2/", registry.authority);
+            Err(refused(&failure, &url))
+        }
         Err(failure) => Err(refused(&failure, &url)),
     }
 }
@@ -84,6 +89,9 @@ async fn answer(
     match challenge {
         None => Ok((None, String::new())),
         Some(challenge) if challenge.scheme == Scheme::Basic => {
+            if credentials.username.is_empty() || credentials.password.is_empty() {
+                return Err(Failure::Broken("no basic auth credentials".to_owned()));
+            }
             let value = auth::basic(&credentials.username, &credentials.password);
             Ok((value, String::new()))
         }

@@ -6,6 +6,7 @@
 
 mod bed;
 mod checks;
+pub mod coverage;
 
 pub use bed::{Bed, Network};
 pub use checks::{Check, all};

@@ -6,7 +6,10 @@
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, ensure};
-use checks::{Bed, Network};
+use checks::{
+    Bed, Network,
+    coverage::{self, Seen},
+};
 use harness::{Engine, Kind, Login, Registry};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -55,7 +58,15 @@ fn run(arguments: &Arguments, kind: Kind, name: &str) -> anyhow::Result<bool> {
         libtest_mimic::run(arguments, trials(kind, name, None)).exit_if_failed();
         return Ok(true);
     }
-    let engine = Engine::start(kind)?;
+    // Ours says what it answers, for the record of what the checks exercise.
+    let settings = tempfile::tempdir()?;
+    let file = settings.path().join("daemon.json");
+    std::fs::write(&file, r#"{"log-level": "debug"}"#)?;
+    let file = file.to_str().context("a plain path")?;
+    let engine = match kind {
+        Kind::Ours => Engine::start_with(kind, &["--config", file])?,
+        Kind::Reference => Engine::start(kind)?,
+    };
     let sandbox = engine.sandbox();
     let bed = Bed::new(
         kind,
@@ -66,7 +77,11 @@ fn run(arguments: &Arguments, kind: Kind, name: &str) -> anyhow::Result<bool> {
         Network::Of(sandbox.pid()),
         stream_bytes(kind),
     )?;
+    // What came before is the harness, not the checks.
+    let before = engine.log().len();
     let conclusion = libtest_mimic::run(arguments, trials(kind, name, Some(Arc::new(bed))));
+    let log = engine.log();
+    let seen = Seen::of_log(log.get(before..).unwrap_or_default());
     if conclusion.has_failed() {
         println!("--- log of the engine\n{}", engine.log_tail());
     }
@@ -77,8 +92,34 @@ fn run(arguments: &Arguments, kind: Kind, name: &str) -> anyhow::Result<bool> {
             most < MOST_KIB,
             "the engine had {most} KiB: more than {MOST_KIB}"
         );
+        if arguments.filter.is_none() && arguments.skip.is_empty() {
+            return Ok(keeps_its_tests(&seen)? && !conclusion.has_failed());
+        }
     }
     Ok(!conclusion.has_failed())
+}
+
+/// Whether everything that was exercised before still is; then writes down what is now, if asked to.
+fn keeps_its_tests(seen: &Seen) -> anyhow::Result<bool> {
+    let operations = coverage::operations();
+    let record = coverage::file("coverage/seen.tsv");
+    let before = Seen::parse(&std::fs::read_to_string(&record)?);
+    let lost = coverage::lost(&operations, &before, seen);
+    if !lost.is_empty() {
+        println!("no check exercises any more:\n  {}", lost.join("\n  "));
+        println!("where that is meant, take it out of {}", record.display());
+        return Ok(false);
+    }
+    let gained = coverage::lost(&operations, seen, &before);
+    if coverage::records() {
+        std::fs::write(&record, seen.record(&operations))?;
+        let table = coverage::markdown(&operations, seen);
+        std::fs::write(coverage::file("COVERAGE.md"), table)?;
+    } else if !gained.is_empty() {
+        println!("exercised and not on record (BERTH_COVERAGE=record):");
+        println!("  {}", gained.join("\n  "));
+    }
+    Ok(true)
 }
 
 /// The largest resident set a process has had, in KiB. Linux: Documentation/filesystems/proc.rst.

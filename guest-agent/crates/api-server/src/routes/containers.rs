@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Answer, created, empty, json, line, no_content, not_there, stats, streaming, streams, websocket,
 };
-use crate::{call::Call, compat, version::ApiVersion};
+use crate::{call::Call, compat, keys, version::ApiVersion};
 
 /// Since then a limit of processes can be changed.
 const PIDS_UPDATE_SINCE: ApiVersion = ApiVersion::v1(40);
@@ -37,7 +37,11 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             json(&compat::containers(listed, call.version))
         }
         "container_create" => {
-            let mut request: ContainerCreateRequest = call.json().await?;
+            let request: Option<ContainerCreateRequest> = call.json().await?;
+            let mut request = request.ok_or_else(|| {
+                let text = "config cannot be empty in order to create a container";
+                Error::new(ErrorKind::InvalidParameter, text)
+            })?;
             let read_only = compat::create(&mut request, call.version)?;
             let name = call.query.get("name").map(str::to_owned);
             let platform = call
@@ -70,6 +74,9 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
                     ErrorKind::InvalidParameter,
                     "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
                 ));
+            }
+            if !call.query.get("checkpoint").unwrap_or_default().is_empty() {
+                return Err(no_checkpoints(engine.settings().experimental));
             }
             engine.start_container(&name).await?;
             no_content()
@@ -150,11 +157,26 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
             empty(StatusCode::OK)
         }
         "container_exec" => {
-            let config: ExecConfig = call.json().await?;
+            let config: ExecConfig = call.json_or_default().await?;
+            keys::parse(&config.detach_keys).map_err(|_| {
+                // Docker's other words and status for the same fault.
+                let text = format!("Invalid escape keys ({}) provided", config.detach_keys);
+                Error::new(ErrorKind::System, text)
+            })?;
             let id = engine.create_exec(&name, config).await?;
             created(&json!({"Id": id.to_string()}))
         }
         "container_prune" => json(&engine.prune_containers(&call.query.filters()?).await?),
         _ => Err(not_there(&call)),
     }
+}
+
+/// Docker has checkpoints only as an experiment, and we have none.
+fn no_checkpoints(experimental: bool) -> Error {
+    if experimental {
+        let text = "checkpoints are not implemented by this version of Berth";
+        return Error::new(ErrorKind::NotImplemented, text);
+    }
+    let text = "checkpoint is only supported in experimental mode";
+    Error::new(ErrorKind::InvalidParameter, text)
 }

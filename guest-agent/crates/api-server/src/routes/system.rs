@@ -41,7 +41,7 @@ pub(super) async fn answer(engine: &Arc<Engine>, mut call: Call) -> Answer {
         "system_data_usage" => usage::answer(engine, &call).await,
         "system_events" => events::events(engine, &call),
         "system_auth" => {
-            let wish: Login = call.json().await?;
+            let wish: Login = call.first_json().await?;
             let token = engine
                 .login(&wish.serveraddress, &wish.credentials())
                 .await?;

@@ -18,7 +18,9 @@ impl Engine {
             return Err(invalid("Neither old nor new names may be empty"));
         }
         let container = self.containers.find(reference)?;
-        let new = name::check(new)
+        // Shown with its slash when it is refused.
+        let slashed = format!("/{}", new.strip_prefix('/').unwrap_or(new));
+        let new = name::check(&slashed)
             .map_err(|error| error.context("Error when allocating new name"))?
             .to_owned();
         let engine = Arc::clone(self);

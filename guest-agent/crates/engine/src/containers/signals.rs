@@ -240,9 +240,11 @@ impl Engine {
             engine.tell_container(&container, "restart", &[]);
             Ok(())
         });
-        restarted
-            .await
-            .map_err(|error| error.context(format!("Cannot restart container {reference}")))
+        // Docker keeps the text of what went wrong, not its kind.
+        restarted.await.map_err(|error| {
+            let text = format!("Cannot restart container {reference}: {}", error.message());
+            Error::new(ErrorKind::System, text)
+        })
     }
 
     /// Freezes it. Docker API: POST /containers/{id}/pause.

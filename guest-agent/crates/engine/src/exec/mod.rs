@@ -48,6 +48,28 @@ struct Exec {
     number: u64,
 }
 
+impl Exec {
+    /// Takes it for its only start.
+    fn claim(&self) -> Result<()> {
+        let mut before = Standing::default();
+        self.standing.send_modify(|standing| {
+            before = *standing;
+            standing.started = true;
+        });
+        let what = match before {
+            Standing { started: false, .. } => return Ok(()),
+            Standing {
+                exit_code: None, ..
+            } => "is already running",
+            _ => "has already run",
+        };
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("exec command {} {what}", self.id),
+        ))
+    }
+}
+
 /// Every exec that is known.
 #[derive(Debug, Default)]
 pub struct Execs(Mutex<Table>);
@@ -132,7 +154,6 @@ impl Engine {
     /// # Errors
     /// `Conflict` when the container does not run or is paused.
     pub async fn create_exec(&self, reference: &str, config: ExecConfig) -> Result<ExecId> {
-        let container = self.running(reference)?;
         let arguments = config.cmd.clone().unwrap_or_default();
         if arguments.is_empty() {
             return Err(Error::new(
@@ -140,6 +161,7 @@ impl Engine {
                 "No exec command specified",
             ));
         }
+        let container = self.running(reference)?;
         if !config.user.is_empty() {
             // Told now rather than in the stream's place; looked up again at the start.
             let (passwd, group) = self.user_files(&container.id).await?;
@@ -185,7 +207,8 @@ impl Engine {
         id: &str,
         start: &ExecStartConfig,
     ) -> Result<()> {
-        let (exec, container) = self.claim(id)?;
+        let (exec, container) = self.startable(id)?;
+        exec.claim()?;
         let engine = Arc::clone(self);
         let size = start.console_size;
         self.to_the_end(async move {
@@ -197,13 +220,14 @@ impl Engine {
         .await
     }
 
-    /// Runs it for a client. An error of its start is told in the stream's place.
+    /// Runs it for a client. An error of its start is told in the stream's place, also that it was started before.
     ///
     /// # Errors
-    /// As [`Engine::start_exec_detached`] for what is known before it is started.
+    /// `NotFound` when nobody knows it; `Conflict` when its container does not run.
     pub fn start_exec(self: &Arc<Self>, id: &str, start: &ExecStartConfig) -> Result<Attachment> {
-        let (exec, container) = self.claim(id)?;
+        let (exec, container) = self.startable(id)?;
         let (left, place) = (Arc::clone(&exec), Arc::clone(&container));
+        let claimed = exec.claim();
         let streams = AttachRequest {
             stdin: exec.config.attach_stdin,
             stdout: exec.config.attach_stdout,
@@ -215,7 +239,10 @@ impl Engine {
         let (world, teller) = (Arc::clone(&self.ports.world), Arc::clone(self));
         let run = {
             let engine = Arc::clone(self);
-            async move { engine.run_exec(&exec, &container, streams, size).await }
+            async move {
+                claimed?;
+                engine.run_exec(&exec, &container, streams, size).await
+            }
         };
         Ok(Attachment {
             tty,
@@ -232,28 +259,11 @@ impl Engine {
         })
     }
 
-    /// Takes an exec for its only start.
-    fn claim(&self, id: &str) -> Result<(Arc<Exec>, Arc<Container>)> {
+    /// An exec with its container, which runs.
+    fn startable(&self, id: &str) -> Result<(Arc<Exec>, Arc<Container>)> {
         let exec = self.execs.find(id)?;
         let container = self.running(exec.container.as_str())?;
-        let mut before = Standing::default();
-        exec.standing.send_modify(|standing| {
-            before = *standing;
-            standing.started = true;
-        });
-        let refuse = |what: &str| {
-            Err(Error::new(
-                ErrorKind::Conflict,
-                format!("exec command {id} {what}"),
-            ))
-        };
-        match before {
-            Standing { started: false, .. } => Ok((exec, container)),
-            Standing {
-                exit_code: None, ..
-            } => refuse("is already running"),
-            _ => refuse("has already run"),
-        }
+        Ok((exec, container))
     }
 
     async fn run_exec(
@@ -414,11 +424,10 @@ impl Engine {
         let shim = container
             .shim()
             .filter(|_| exec.standing.borrow().exit_code.is_none());
+        // No fault of the client's, as Docker sees it.
         let shim = shim.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Conflict,
-                format!("exec command {id} is not running"),
-            )
+            let text = "cannot resize a stopped container";
+            Error::new(ErrorKind::System, text)
         })?;
         if !exec.config.tty {
             return Ok(());

@@ -1,9 +1,11 @@
 //! The checks, by what a user does.
 
+mod answers;
 mod clients;
 mod commits;
 mod errors;
 mod events;
+mod execs;
 mod files;
 mod filters;
 mod health;
@@ -19,6 +21,7 @@ mod remote_logs;
 mod run;
 mod stats;
 mod streams;
+mod system;
 mod top;
 mod update;
 mod usage;
@@ -97,6 +100,9 @@ pub fn all() -> Vec<Check> {
         files::list(),
         commits::list(),
         network::list(),
+        answers::list(),
+        execs::list(),
+        system::list(),
         errors::list(),
         health::list(),
         stats::list(),
