@@ -22,6 +22,7 @@ use engine::{
         rootfs::Rootfs,
     },
 };
+use errdefs::{Classify, ErrorKind};
 use serde_json::{Value, json};
 use shim::client::{Config, LocalShims};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -365,6 +366,19 @@ async fn the_container_outlives_the_engine(bed: &Bed) {
         panic!("not found")
     };
     assert_eq!((found, paused), (pid, true));
+    // An exec that comes while it is paused is refused: waiting for it would keep the shim from being told to go on.
+    let request = ExecRequest {
+        id: ExecId::from_random([5; 32]),
+        process: serde_json::from_value(json!({
+            "terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["true"], "env": ["PATH=/bin"],
+        }))
+        .expect("a process"),
+        attach: ALL,
+    };
+    let Err(error) = shim.exec(request).await else {
+        panic!("run")
+    };
+    assert_eq!(error.kind(), ErrorKind::Conflict);
     shim.resume().await.expect("resumed");
     assert_eq!(shim.pids().await.expect("listed"), [pid]);
     shim.signal(9, false).await.expect("signalled");

@@ -18,7 +18,7 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageConfiguration) {
     {
         let exposed = config.exposed_ports.get_or_insert_default();
         for port in ports.keys() {
-            exposed.entry(with_protocol(port)).or_insert(Empty {});
+            exposed.entry(port.clone()).or_insert(Empty {});
         }
     }
     merge_environment(config, image.env.as_deref());
@@ -93,15 +93,6 @@ fn name_of(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
 }
 
-/// `80` is `80/tcp`.
-pub(crate) fn with_protocol(port: &str) -> String {
-    if port.contains('/') {
-        port.to_owned()
-    } else {
-        format!("{port}/tcp")
-    }
-}
-
 /// Sees that there is something to run. The empty word alone is how the docker CLI says that there is no entrypoint.
 ///
 /// # Errors
@@ -124,14 +115,6 @@ pub(crate) fn settle_command(config: &mut ContainerConfig) -> Result<()> {
 pub(crate) fn fill_in(config: &mut ContainerConfig) {
     config.labels.get_or_insert_with(BTreeMap::new);
     config.volumes.take_if(|volumes| volumes.is_empty());
-    if let Some(ports) = config.exposed_ports.take() {
-        config.exposed_ports = Some(
-            ports
-                .into_keys()
-                .map(|port| (with_protocol(&port), Empty {}))
-                .collect(),
-        );
-    }
 }
 
 #[cfg(test)]
@@ -156,7 +139,7 @@ mod tests {
         assert_eq!(config.cmd.unwrap(), ["arg"]);
         assert_eq!(config.env.unwrap(), ["PATH=/bin", "A=image"]);
         assert_eq!(config.working_dir, "/srv");
-        assert!(config.exposed_ports.unwrap().contains_key("80/tcp"));
+        assert!(config.exposed_ports.unwrap().contains_key("80"));
         assert!(config.volumes.unwrap().contains_key("/v"));
         assert_eq!(config.stop_signal, "SIGQUIT");
     }

@@ -187,6 +187,11 @@ impl Shim {
             .get(&FIRST)
             .filter(|task| self.started && task.ended.is_none())
             .ok_or_else(|| (Failure::Conflict, "the container is not running".to_owned()))?;
+        if self.paused {
+            // It would be frozen before it could say that it runs, and the only thread would wait for that.
+            let text = "the container is paused: unpause it before exec";
+            return Err((Failure::Conflict, text.to_owned()));
+        }
         let terminal = process.terminal().unwrap_or(false);
         let (rows, columns) = process.console_size().map_or((0, 0), |size| {
             let cells = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);

@@ -1,8 +1,8 @@
 //! Addresses, published ports, host, none.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
-use super::{checks, inspect};
+use super::{checks, inspect, raw};
 use crate::Bed;
 
 /// Serves one folder over HTTP.
@@ -17,6 +17,7 @@ checks![
     containers_reach_each_other_by_address,
     a_published_port_answers,
     a_port_in_use_is_refused_in_dockers_words,
+    exposed_ports_are_shown_as_they_were_given,
     none_has_only_loopback,
     host_has_no_namespace_of_its_own,
     resolver_and_hosts_files_are_made,
@@ -166,5 +167,28 @@ fn resolver_and_hosts_files_are_made(bed: &Bed) -> anyhow::Result<()> {
         ensure!(text.contains(want), "{want}: {text}");
     }
     ensure!(text.ends_with("\nme"), "{text}");
+    Ok(())
+}
+
+fn exposed_ports_are_shown_as_they_were_given(bed: &Bed) -> anyhow::Result<()> {
+    let container = bed.named("exposed");
+    let name = &container.name;
+    let body = r#"{"Image":"busybox","Cmd":["sleep","600"],"ExposedPorts":{"8080":{},"53/udp":{}},"HostConfig":{"PublishAllPorts":true}}"#;
+    let (status, body) = raw::request(
+        bed,
+        "POST",
+        &format!("/containers/create?name={name}"),
+        body,
+    )?;
+    ensure!(status == 201, "{body}");
+    bed.docker.ok(&["start", name])?;
+    let exposed = inspect(bed, name, "Config/ExposedPorts")?;
+    ensure!(
+        exposed == serde_json::json!({"8080": {}, "53/udp": {}}),
+        "{exposed}"
+    );
+    let published = inspect(bed, name, "NetworkSettings/Ports")?;
+    let published: Vec<&String> = published.as_object().context("ports")?.keys().collect();
+    ensure!(published == ["53/udp", "8080/tcp"], "{published:?}");
     Ok(())
 }
