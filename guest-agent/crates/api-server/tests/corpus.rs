@@ -2,11 +2,15 @@
 
 use std::{fs, path::Path};
 
-use api_server::{frames, json, query::Query, route, version};
+use api_server::{
+    frames, json,
+    query::{self, Query},
+    route, version,
+};
 
 /// Every file of a target's corpus.
 #[expect(clippy::unwrap_used, reason = "part of the tests")]
-fn corpus(target: &str) -> Vec<Vec<u8>> {
+fn inputs(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../tests/fuzz/corpus")
         .join(target);
@@ -20,7 +24,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn paths_and_queries_of_the_corpus_are_read() {
-    for input in corpus("api_query") {
+    for input in inputs("api_query") {
         let text = String::from_utf8(input).unwrap();
         let (path, query) = text.split_once('?').unwrap();
         let (asked, rest) = version::split_prefix(path);
@@ -37,7 +41,7 @@ fn paths_and_queries_of_the_corpus_are_read() {
 
 #[test]
 fn bodies_of_the_corpus_are_read_or_refused() {
-    for input in corpus("api_json") {
+    for input in inputs("api_json") {
         if let Err(error) = json::parse::<serde_json::Value>(&input) {
             assert!(error.message().starts_with("invalid JSON: "), "{error}");
         }
@@ -46,10 +50,21 @@ fn bodies_of_the_corpus_are_read_or_refused() {
 
 #[test]
 fn frame_headers_of_the_corpus_are_written_again() {
-    for input in corpus("stream_frames") {
+    for input in inputs("stream_frames") {
         if let Some((stream, length)) = frames::decode_header(input.try_into().unwrap()) {
             let again = frames::encode_header(stream, length as usize).unwrap();
             assert_eq!(frames::decode_header(again), Some((stream, length)));
         }
     }
+}
+
+#[test]
+fn filters_of_the_corpus_are_read_or_refused() {
+    corpus::feed("filters", |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        match query::parse_filters(&text) {
+            Ok(filters) => engine::hostile::filters(&filters),
+            Err(error) => assert_eq!(error.message(), "invalid filter"),
+        }
+    });
 }

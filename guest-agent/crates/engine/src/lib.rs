@@ -12,6 +12,7 @@ pub mod duration;
 mod engine;
 pub mod events;
 pub mod exec;
+pub mod hostile;
 pub mod id;
 pub mod images;
 mod logging;

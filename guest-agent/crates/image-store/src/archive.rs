@@ -29,6 +29,9 @@ use crate::{
 /// Most entries of an archive.
 const MAX_ENTRIES: usize = 100_000;
 
+/// Most bytes of all its names and of what its links lead to.
+const MAX_NAMES_BYTES: usize = 64 << 20;
+
 /// Longest name in one.
 const MAX_NAME_BYTES: usize = 4096;
 
@@ -73,8 +76,9 @@ impl Archive {
             },
             links: BTreeMap::new(),
             count: 0,
+            names_left: MAX_NAMES_BYTES,
         };
-        let (tar, bound) = Bounded::new(tar);
+        let (tar, bound) = Bounded::new(tar, 0);
         let mut tar = tar::Archive::new(tar);
         let mut entries = tar.entries().map_err(unread)?;
         while let Some(entry) = bound.next(&mut entries) {
@@ -222,6 +226,7 @@ struct Scan {
     archive: Archive,
     links: BTreeMap<String, String>,
     count: usize,
+    names_left: usize,
 }
 
 impl Scan {
@@ -233,7 +238,10 @@ impl Scan {
         if self.count > MAX_ENTRIES {
             return Err(wrong("there are too many entries"));
         }
-        if raw.len() > MAX_NAME_BYTES {
+        let link_bytes = entry.link_name_bytes().map_or(0, |target| target.len());
+        let left = self.names_left.checked_sub(raw.len() + link_bytes);
+        self.names_left = left.ok_or_else(|| wrong("there are too many names"))?;
+        if raw.len() > MAX_NAME_BYTES || link_bytes > MAX_NAME_BYTES {
             return Err(wrong("the name is too long"));
         }
         let name = entry

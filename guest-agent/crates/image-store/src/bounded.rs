@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use tar::{Entries, Entry};
+use tar::{Entries, Entry, EntryType};
 
 /// Most bytes of an entry's headers, with its long names, PAX records and the map of a sparse file.
 const MAX_HEADER_BYTES: u64 = 4 << 20;
@@ -18,12 +18,21 @@ pub(crate) struct Bounded<R> {
 }
 
 /// Tells it.
-pub(crate) struct Bound(Rc<Cell<u64>>);
+pub(crate) struct Bound {
+    left: Rc<Cell<u64>>,
+    /// Content of sparse files that may still come, over all entries.
+    zeros_left: Cell<u64>,
+}
 
 impl<R: Read> Bounded<R> {
-    pub(crate) fn new(inner: R) -> (Self, Bound) {
+    /// `most_zeros`: how large all sparse files of GNU's oldest kind may be together. A block of such an archive stands for terabytes, which are read whether
+    /// or not anything is made of them.
+    pub(crate) fn new(inner: R, most_zeros: u64) -> (Self, Bound) {
         let left = Rc::new(Cell::new(u64::MAX));
-        let bound = Bound(Rc::clone(&left));
+        let bound = Bound {
+            left: Rc::clone(&left),
+            zeros_left: Cell::new(most_zeros),
+        };
         (Self { inner, left }, bound)
     }
 }
@@ -34,9 +43,17 @@ impl Bound {
         &self,
         entries: &mut Entries<'a, R>,
     ) -> Option<io::Result<Entry<'a, R>>> {
-        self.0.set(MAX_HEADER_BYTES);
+        self.left.set(MAX_HEADER_BYTES);
         let entry = entries.next();
-        self.0.set(u64::MAX);
+        self.left.set(u64::MAX);
+        if let Some(Ok(entry)) = &entry
+            && entry.header().entry_type() == EntryType::GNUSparse
+        {
+            let Some(left) = self.zeros_left.get().checked_sub(entry.size()) else {
+                return Some(Err(io::Error::other("its sparse files are too large")));
+            };
+            self.zeros_left.set(left);
+        }
         entry
     }
 }
@@ -66,7 +83,7 @@ mod tests {
         header.set_size(8 << 30);
         header.set_cksum();
         let name = io::repeat(b'x').take(8 << 30);
-        let (reader, bound) = Bounded::new(Cursor(header.as_bytes().to_vec(), 0).chain(name));
+        let (reader, bound) = Bounded::new(Cursor(header.as_bytes().to_vec(), 0).chain(name), 0);
         let mut archive = tar::Archive::new(reader);
         let mut entries = archive.entries().expect("entries");
         let error = bound

@@ -20,12 +20,17 @@ use tar::{Entry, EntryType};
 use crate::{
     pax::attribute,
     root::{Root, remove_all},
-    sparse::{Holes, MAX_ZEROS_BYTES, Sparse},
+    sparse::{Holes, Sparse},
     stream::CHUNK_BYTES,
 };
 
 /// Largest extended attribute. Linux: include/uapi/linux/limits.h, XATTR_SIZE_MAX.
 const MAX_ATTRIBUTE_BYTES: usize = 65_536;
+
+/// Most bytes of names that are kept until an archive's end: small names by the million, or as many long ones as nobody has.
+const MAX_KEPT_BYTES: usize = 256 << 20;
+/// What a kept name takes beside its text.
+const NAME_BYTES: usize = 64;
 
 /// What users' archives do otherwise than layers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,6 +54,8 @@ pub(crate) struct Maker {
     by_user: Option<ByUser>,
     /// Times of folders are set at the end: making what is in them changes them.
     folders: Vec<(PathBuf, u64)>,
+    /// Room for more names.
+    kept_left: usize,
     buffer: Vec<u8>,
 }
 
@@ -69,6 +76,7 @@ impl Maker {
             is_root: rustix::process::geteuid().is_root(),
             by_user,
             folders: Vec::new(),
+            kept_left: MAX_KEPT_BYTES,
             buffer: vec![0; CHUNK_BYTES],
         }
     }
@@ -190,9 +198,6 @@ impl Maker {
         }
         let size = entry.size();
         let (copied, data) = if kind == EntryType::GNUSparse {
-            if size > MAX_ZEROS_BYTES {
-                return Err(Errno::FBIG.into());
-            }
             let mut holes = Holes::new(file);
             (self.copy(entry, &mut holes)?, holes.finish()?)
         } else {
@@ -273,7 +278,19 @@ impl Maker {
         metadata: &Metadata,
     ) -> io::Result<()> {
         self.dress(folder.as_fd(), metadata)?;
+        self.keep(path)?;
         self.folders.push((path.to_owned(), metadata.seconds));
+        Ok(())
+    }
+
+    /// Makes sure that there is room for a name that is kept to the end.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub(crate) fn keep(&mut self, path: &Path) -> io::Result<()> {
+        let bytes = path.as_os_str().len() + NAME_BYTES;
+        let left = self.kept_left.checked_sub(bytes);
+        self.kept_left = left.ok_or_else(|| io::Error::other("the archive has too many names"))?;
         Ok(())
     }
 

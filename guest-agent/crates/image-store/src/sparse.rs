@@ -15,8 +15,8 @@ const MAX_PIECES: usize = 200_000;
 /// Longest number in a map, with its line end.
 const MAX_NUMBER_BYTES: usize = 21;
 
-/// Largest file whose holes arrive as zeros: they must be looked at, every one.
-pub(crate) const MAX_ZEROS_BYTES: u64 = 4 << 40;
+/// Most bytes of an archive's files whose holes arrive as zeros: they must be looked at, every one.
+pub(crate) const MAX_ZEROS_BYTES: u64 = 256 << 30;
 
 const BLOCK_BYTES: usize = 512;
 

@@ -24,7 +24,7 @@ use crate::{
     make::{Maker, clean},
     pax::Pax,
     root::{Root, children, remove_all},
-    sparse::Sparse,
+    sparse::{MAX_ZEROS_BYTES, Sparse},
 };
 
 /// Longest name in an archive. Linux: include/uapi/linux/limits.h, PATH_MAX.
@@ -82,12 +82,23 @@ pub fn unpack(
     } else {
         Root::over(lower, folder, work)
     };
+    let root = root.map_err(UnpackError::Prepare)?;
+    unpack_into(tar, root, lower.is_empty(), MAX_ZEROS_BYTES)
+}
+
+/// The same, into a root that is open.
+pub(crate) fn unpack_into(
+    tar: impl Read,
+    root: Root,
+    is_first: bool,
+    most_zeros: u64,
+) -> Result<u64, UnpackError> {
     let mut layer = Layer {
-        maker: Maker::new(root.map_err(UnpackError::Prepare)?, None),
-        is_first: lower.is_empty(),
+        maker: Maker::new(root, None),
+        is_first,
         made: HashSet::new(),
     };
-    let (tar, bound) = Bounded::new(Pax::new(tar));
+    let (tar, bound) = Bounded::new(Pax::new(tar), most_zeros);
     let mut archive = Archive::new(tar);
     let mut entries = archive.entries().map_err(UnpackError::Archive)?;
     let (mut bytes, mut count) = (0_u64, 0_u64);
@@ -110,7 +121,7 @@ pub fn unpack(
 struct Layer {
     maker: Maker,
     is_first: bool,
-    /// What this layer made: an opaque mark does not remove it.
+    /// What this layer made: an opaque mark does not remove it. Empty for a first layer, where there is nothing to remove.
     made: HashSet<PathBuf>,
 }
 
@@ -196,7 +207,10 @@ impl Layer {
         if kind != EntryType::Directory {
             remove_all(folder, name)?;
         }
-        self.made.insert(path.to_owned());
+        if !self.is_first {
+            self.maker.keep(path)?;
+            self.made.insert(path.to_owned());
+        }
         self.maker
             .make(entry, sparse, path, folder, name, &metadata)
     }

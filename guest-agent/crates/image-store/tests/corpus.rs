@@ -15,3 +15,11 @@ fn documents_of_the_corpus_are_read_or_refused() {
         image_store::hostile::feed(&std::fs::read(file).expect("readable"));
     }
 }
+
+#[test]
+fn tars_of_the_corpus_stay_in_their_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    corpus::feed("tars", |bytes| {
+        image_store::hostile::tars(folder.path(), bytes).expect("folders");
+    });
+}

@@ -124,7 +124,8 @@ pub fn decode(buffer: &[u8]) -> Found {
     let Some(length) = length(buffer) else {
         return Found::More;
     };
-    if length > MAX_MESSAGE_BYTES {
+    // No entry is empty; zeros are what a power cut leaves of what was not written.
+    if length == 0 || length > MAX_MESSAGE_BYTES {
         return Found::Broken;
     }
     let end = LENGTH_BYTES + length;
@@ -273,6 +274,7 @@ mod tests {
     #[test]
     fn nonsense_is_no_entry() {
         assert_eq!(decode(&[0xff; 64]), Found::Broken);
+        assert_eq!(decode(&[0; 64]), Found::Broken);
         assert_eq!(decode(&[0, 0, 0, 1, 0xff, 0, 0, 0, 1]), Found::Broken);
         assert_eq!(decode(&[0, 0, 0, 1, 8, 0, 0, 0, 2]), Found::Broken);
         for seed in 0..2000u32 {

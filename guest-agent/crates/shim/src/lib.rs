@@ -8,6 +8,7 @@
 mod address;
 pub mod client;
 pub mod frame;
+pub mod hostile;
 pub mod log;
 mod process;
 mod protocol;

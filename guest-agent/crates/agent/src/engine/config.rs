@@ -464,6 +464,20 @@ impl Config {
 mod tests {
     use super::*;
 
+    #[test]
+    fn settings_of_the_corpus_are_read_or_refused() {
+        let flags = [("hosts", "[unix:///a]".to_owned())];
+        corpus::feed("daemon_json", |bytes| {
+            for flags in [&flags[..], &[]] {
+                if let Ok(mut config) = parse(bytes, flags) {
+                    config.seccomp_profile.clear();
+                    let _ = config.defaults();
+                    let _ = config.reloadable();
+                }
+            }
+        });
+    }
+
     fn fails(text: &str) -> String {
         format!("{:#}", parse(text.as_bytes(), &[]).expect_err("wrong"))
     }

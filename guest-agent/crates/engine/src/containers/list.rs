@@ -250,13 +250,13 @@ impl Bounds {
 }
 
 /// The `name` filter: regular expressions, as in Docker.
-struct Names {
+pub(crate) struct Names {
     exact: Vec<String>,
     patterns: Vec<regex_lite::Regex>,
 }
 
 impl Names {
-    fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
         let patterns: Vec<&str> = patterns.collect();
         Self {
             // What is no pattern can still be a name.
@@ -268,7 +268,7 @@ impl Names {
         }
     }
 
-    fn match_any(&self, name: &str, links: &[String]) -> bool {
+    pub(crate) fn match_any(&self, name: &str, links: &[String]) -> bool {
         self.matches(name) || links.iter().any(|name| self.matches(name))
     }
 
@@ -293,7 +293,8 @@ pub(crate) fn values<'a>(
     filters.get(name).into_iter().flatten().map(String::as_str)
 }
 
-fn check(filters: &Filters) -> Result<()> {
+/// Refuses filters of containers that make no sense.
+pub(crate) fn check(filters: &Filters) -> Result<()> {
     check_names(filters, KNOWN)?;
     for value in values(filters, "status") {
         if !STATES.contains(&value) {
@@ -399,7 +400,7 @@ pub fn whole_number(text: &str) -> std::result::Result<i64, String> {
 }
 
 /// The `expose` and `publish` filters: one that fits is enough.
-struct Ports {
+pub(crate) struct Ports {
     exposed: Vec<PortRange>,
     published: Vec<PortRange>,
     asked: bool,
@@ -412,7 +413,7 @@ struct PortRange {
 }
 
 impl Ports {
-    fn new(filters: &Filters) -> Result<Self> {
+    pub(crate) fn new(filters: &Filters) -> Result<Self> {
         let ranges = |name: &str| -> Result<Vec<PortRange>> {
             let system = |text: String| Error::new(ErrorKind::System, text);
             let read = values(filters, name).map(|value| {

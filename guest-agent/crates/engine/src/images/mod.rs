@@ -3,7 +3,7 @@
 mod commit;
 mod config_of;
 mod distribution;
-mod instructions;
+pub(crate) mod instructions;
 mod pull;
 pub(crate) mod sharing;
 

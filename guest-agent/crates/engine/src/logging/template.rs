@@ -14,6 +14,10 @@ const MAX_BYTES: usize = 16 << 10;
 const MAX_DEPTH: usize = 32;
 /// Longest tag, whatever a template repeats.
 const MAX_TAG_BYTES: usize = 64 << 10;
+/// Heaviest result of a function: some make more than they are given, and their results are given to others.
+const MAX_VALUE_BYTES: usize = 4 * MAX_TAG_BYTES;
+/// What an item of a list or object weighs beside its text.
+const ITEM_BYTES: usize = 64;
 const FUNCTIONS: [&str; 13] = [
     "json", "split", "join", "title", "lower", "upper", "pad", "truncate", "index", "len", "print",
     "println", "printf",
@@ -231,6 +235,19 @@ impl Action<'_> {
     }
 
     fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, String> {
+        let value = self.called(name, arguments)?;
+        // What was picked from labels or the like weighs what it weighs.
+        if name != "index" && weight(&value) > MAX_VALUE_BYTES {
+            return Err(self.too_heavy(name));
+        }
+        Ok(value)
+    }
+
+    fn too_heavy(&self, name: &str) -> String {
+        self.fails(name, &format!("its result is over {MAX_VALUE_BYTES} bytes"))
+    }
+
+    fn called(&self, name: &str, arguments: &[Value]) -> Result<Value, String> {
         if CONTROL.contains(&name) {
             return Err(format!(
                 "template: log-tag:1: {{{{{name}}}}} is not supported in tags by this version of Berth"
@@ -249,6 +266,9 @@ impl Action<'_> {
                 whole.split(by.as_str()).map(|part| part.into()).collect(),
             )),
             ("join", [Value::Array(parts), Value::String(by)]) => {
+                if parts.len().saturating_mul(by.len()) > MAX_VALUE_BYTES {
+                    return Err(self.too_heavy(name));
+                }
                 text(parts.iter().map(shown).collect::<Vec<_>>().join(by))
             }
             ("title", [Value::String(words)]) => text(title(words)),
@@ -292,6 +312,19 @@ impl Action<'_> {
             ("printf", [Value::String(format), values @ ..]) => text(printed(format, values)),
             _ => Err(wrong()),
         }
+    }
+}
+
+/// About what a value takes.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(|one| ITEM_BYTES + weight(one)).sum(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, one)| ITEM_BYTES + key.len() + weight(one))
+            .sum(),
+        _ => ITEM_BYTES,
     }
 }
 
@@ -495,5 +528,18 @@ mod tests {
         }
         assert!(render(&"(".repeat(100), &info()).is_ok());
         assert!(render(&format!("{{{{{}}}}}", "(".repeat(100)), &info()).is_err());
+    }
+
+    #[test]
+    fn what_grows_with_each_function_is_refused() {
+        let doubled = format!("{{{{ \"\\\"\" {} }}}}", "| json ".repeat(100));
+        let many = "{{ join (split (pad \"a\" 4000 10) \"\") (pad \"a\" 16384 16384) }}";
+        for template in [&*doubled, many] {
+            let error = render(template, &info()).expect_err("too much");
+            assert!(
+                error.ends_with("its result is over 262144 bytes"),
+                "{error}"
+            );
+        }
     }
 }

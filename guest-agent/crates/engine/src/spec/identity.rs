@@ -23,25 +23,25 @@ pub(super) const NO_GROUP: &str = "no matching entries in group file";
 
 /// The root's files.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Files<'a> {
-    pub(super) passwd: Option<&'a [u8]>,
-    pub(super) group: Option<&'a [u8]>,
+pub(crate) struct Files<'a> {
+    pub(crate) passwd: Option<&'a [u8]>,
+    pub(crate) group: Option<&'a [u8]>,
 }
 
 /// A user who was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Groups that list the user; none when a group was named.
-    pub(super) groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
 }
 
 /// Looks a user up: `name`, `name:group`, numbers for either; empty is root.
 ///
 /// # Errors
 /// `System`: `unable to find user x: no matching entries in passwd file` and the like.
-pub(super) fn resolve(user: &str, files: Files<'_>) -> Result<Identity> {
+pub(crate) fn resolve(user: &str, files: Files<'_>) -> Result<Identity> {
     let mut words = user.split(':');
     let wanted = words.next().unwrap_or_default();
     let group = words.next().unwrap_or_default();
@@ -76,7 +76,7 @@ pub(super) fn resolve(user: &str, files: Files<'_>) -> Result<Identity> {
     })
 }
 
-pub(super) fn named_group(group: &str, file: Option<&[u8]>) -> Result<i64> {
+pub(crate) fn named_group(group: &str, file: Option<&[u8]>) -> Result<i64> {
     let number: Option<i64> = group.parse().ok();
     let entry = entries(file)?.find(|line| match number {
         Some(gid) => line.number(2) == gid,
@@ -93,7 +93,7 @@ pub(super) fn named_group(group: &str, file: Option<&[u8]>) -> Result<i64> {
 ///
 /// # Errors
 /// `System`: `unable to find group x: no matching entries in group file`.
-pub(super) fn additional_groups(wanted: &[String], file: Option<&[u8]>) -> Result<Vec<u32>> {
+pub(crate) fn additional_groups(wanted: &[String], file: Option<&[u8]>) -> Result<Vec<u32>> {
     // One look at the file, however many groups are wanted.
     let mut known: BTreeMap<&[u8], Option<i64>> = wanted
         .iter()
@@ -129,7 +129,7 @@ pub(super) fn additional_groups(wanted: &[String], file: Option<&[u8]>) -> Resul
 ///
 /// # Errors
 /// When passwd is too large.
-pub(super) fn home(uid: u32, passwd: Option<&[u8]>) -> Result<String> {
+pub(crate) fn home(uid: u32, passwd: Option<&[u8]>) -> Result<String> {
     let entry = entries(passwd)?.find(|line| line.number(2) == i64::from(uid));
     let home = entry.map(|line| String::from_utf8_lossy(line.field(5)).into_owned());
     Ok(home

@@ -5,7 +5,7 @@ pub(crate) mod read;
 mod stat;
 pub(crate) mod tarball;
 mod view;
-mod write;
+pub(crate) mod write;
 
 use std::{
     io::{self, BufReader, BufWriter, Write},

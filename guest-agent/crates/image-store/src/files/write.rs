@@ -30,7 +30,7 @@ use crate::{
     make::{AttributeError, ByUser, Maker},
     pax::Pax,
     root::{Root, remove_all},
-    sparse::Sparse,
+    sparse::{MAX_ZEROS_BYTES, Sparse},
     unpack::{MAX_ENTRIES, MAX_NAME_BYTES},
 };
 
@@ -41,35 +41,27 @@ const CUT_PADDING: &str = "unexpected EOF during skip";
 pub(super) fn put(view: &View, request: PutRequest, tar: impl Read) -> errdefs::Result<()> {
     let (root, at) = folder(view, &request)?;
     let owner = request.owner?;
-    let mut put = Put {
+    let put = Put {
         maker: Maker::new(root, Some(ByUser { owner })),
         at,
         keep_kinds: request.keep_kinds,
     };
-    let (tar, bound) = Bounded::new(Pax::new(tar));
-    let mut archive = Archive::new(tar);
-    let mut entries = archive.entries().map_err(|error| unread(&error))?;
-    let mut count = 0;
-    while let Some(entry) = bound.next(&mut entries) {
-        let mut entry = match entry {
-            // The last one's content was whole: what fills its block up is missed by nobody.
-            Err(error) if error.to_string() == CUT_PADDING => break,
-            entry => entry.map_err(|error| unread(&error))?,
-        };
-        count += 1;
-        if count > MAX_ENTRIES {
-            return Err(invalid("the archive has too many entries"));
-        }
-        put.take(&mut entry)?;
-        io::copy(&mut entry, &mut io::sink()).map_err(|error| unread(&error))?;
-    }
-    put.maker.finish().map_err(|(path, error)| {
-        let path = put.at.join(path);
-        Error::new(
-            ErrorKind::System,
-            format!("chtimes {}: {}", path.display(), go_text(&error)),
-        )
-    })
+    put.all(tar, MAX_ZEROS_BYTES)
+}
+
+/// The same in a folder that is open, for whoever has no container.
+pub(crate) fn put_into(
+    root: Root,
+    keep_kinds: bool,
+    most_zeros: u64,
+    tar: impl Read,
+) -> errdefs::Result<()> {
+    let put = Put {
+        maker: Maker::new(root, Some(ByUser::default())),
+        at: PathBuf::from("/"),
+        keep_kinds,
+    };
+    put.all(tar, most_zeros)
 }
 
 /// The folder that is unpacked into, and its path without links.
@@ -104,6 +96,33 @@ struct Put {
 }
 
 impl Put {
+    fn all(mut self, tar: impl Read, most_zeros: u64) -> errdefs::Result<()> {
+        let (tar, bound) = Bounded::new(Pax::new(tar), most_zeros);
+        let mut archive = Archive::new(tar);
+        let mut entries = archive.entries().map_err(|error| unread(&error))?;
+        let mut count = 0;
+        while let Some(entry) = bound.next(&mut entries) {
+            let mut entry = match entry {
+                // The last one's content was whole: what fills its block up is missed by nobody.
+                Err(error) if error.to_string() == CUT_PADDING => break,
+                entry => entry.map_err(|error| unread(&error))?,
+            };
+            count += 1;
+            if count > MAX_ENTRIES {
+                return Err(invalid("the archive has too many entries"));
+            }
+            self.take(&mut entry)?;
+            io::copy(&mut entry, &mut io::sink()).map_err(|error| unread(&error))?;
+        }
+        self.maker.finish().map_err(|(path, error)| {
+            let path = self.at.join(path);
+            Error::new(
+                ErrorKind::System,
+                format!("chtimes {}: {}", path.display(), go_text(&error)),
+            )
+        })
+    }
+
     fn take(&mut self, entry: &mut Entry<'_, impl Read>) -> errdefs::Result<()> {
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {

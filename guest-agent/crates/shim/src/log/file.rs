@@ -201,7 +201,8 @@ pub(super) fn whole_entries(file: &File) -> io::Result<u64> {
         if file.read_exact_at(&mut first, whole).is_err() {
             return Ok(whole);
         }
-        let length = entry::length(&first).filter(|length| *length <= MAX_MESSAGE_BYTES);
+        let length =
+            entry::length(&first).filter(|length| (1..=MAX_MESSAGE_BYTES).contains(length));
         let Some(length) = length.and_then(|length| u64::try_from(length).ok()) else {
             return Ok(whole);
         };
@@ -223,6 +224,10 @@ pub(super) fn entry_before(file: &File, end: u64) -> io::Result<Option<u64>> {
     let mut last = [0; LENGTH_BYTES];
     file.read_exact_at(&mut last, trailer)?;
     let length = u64::from(u32::from_be_bytes(last));
+    // Zeros are no entry but what a power cut leaves.
+    if length == 0 {
+        return Ok(None);
+    }
     let Some(start) = trailer.checked_sub(length + LENGTH) else {
         return Ok(None);
     };

@@ -12,6 +12,6 @@ pub mod line;
 mod names;
 pub mod reader;
 mod remote;
-mod source;
+pub(crate) mod source;
 mod watches;
 pub mod writer;

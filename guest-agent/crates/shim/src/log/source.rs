@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 100;
 
 /// A file of the log and how far it was read.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     identity: Identity,
     bytes: Bytes,
     /// The start of an entry whose end is not there yet.
@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// The next entries, perhaps none of them whole yet; `None`: there is no more now.
-    pub(super) fn read(&mut self, format: &LogFormat) -> io::Result<Option<Vec<LogEntry>>> {
+    pub(crate) fn read(&mut self, format: &LogFormat) -> io::Result<Option<Vec<LogEntry>>> {
         if self.broken {
             return Ok(None);
         }
@@ -181,7 +181,7 @@ impl Source {
 }
 
 /// Opens the files of a log, oldest first, where reading begins.
-pub(super) fn open_all(
+pub(crate) fn open_all(
     path: &Path,
     max_files: u32,
     format: &LogFormat,

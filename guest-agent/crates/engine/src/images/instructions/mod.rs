@@ -9,8 +9,11 @@ mod words;
 use docker_api::{ContainerConfig, Empty};
 use errdefs::{Error, ErrorKind, Result};
 
-use self::words::{expand, expand_to_words, split};
+use self::words::{Budget, Environment, expand, expand_to_words, split};
 use crate::spec::{clean_path, parse_signal};
+
+/// Longest port with its protocol: `65535/sctp`.
+const MOST_PORT_BYTES: usize = 10;
 
 const ALLOWED: [&str; 11] = [
     "CMD",
@@ -47,12 +50,14 @@ pub(crate) fn apply(config: &mut ContainerConfig, texts: &[String]) -> Result<()
         }
     }
     let mut command_is_set = false;
+    let budget = Budget::new();
     for line in &lines {
         one(
             config,
             &line.name.to_uppercase(),
             &line.rest,
             &mut command_is_set,
+            &budget,
         )?;
     }
     Ok(())
@@ -63,8 +68,12 @@ fn one(
     name: &str,
     rest: &str,
     command_is_set: &mut bool,
+    budget: &Budget,
 ) -> Result<()> {
-    let environment = config.env.clone().unwrap_or_default();
+    let environment = Environment {
+        variables: config.env.as_deref().unwrap_or_default(),
+        budget,
+    };
     let needs = |how: &str| {
         if rest.is_empty() {
             Err(invalid(format!("{name} requires {how} argument")))
@@ -89,8 +98,9 @@ fn one(
         }
         "ENV" => {
             needs("at least one")?;
+            let pairs = pairs(name, rest, environment)?;
             let variables = config.env.get_or_insert_default();
-            for (key, value) in pairs(name, rest, &environment)? {
+            for (key, value) in pairs {
                 let entry = format!("{key}={value}");
                 let is_same = |other: &&mut String| {
                     other
@@ -107,24 +117,28 @@ fn one(
         "LABEL" => {
             needs("at least one")?;
             let labels = config.labels.get_or_insert_default();
-            labels.extend(pairs(name, rest, &environment)?);
+            labels.extend(pairs(name, rest, environment)?);
         }
         "EXPOSE" => {
             needs("at least one")?;
             let exposed = config.exposed_ports.get_or_insert_default();
             for word in rest.split_whitespace() {
-                for port in expand_to_words(word, &environment)? {
-                    exposed.extend(ports(&port)?.into_iter().map(|port| (port, Empty {})));
+                for port in expand_to_words(word, environment)? {
+                    exposed.extend(
+                        ports(&port, budget)?
+                            .into_iter()
+                            .map(|port| (port, Empty {})),
+                    );
                 }
             }
         }
         "USER" => {
             needs("exactly one")?;
-            config.user = expand(rest, &environment)?;
+            config.user = expand(rest, environment)?;
         }
         "WORKDIR" => {
             needs("exactly one")?;
-            let path = expand(rest, &environment)?;
+            let path = expand(rest, environment)?;
             if path.is_empty() {
                 return Err(invalid("cannot normalize nothing"));
             }
@@ -142,7 +156,7 @@ fn one(
             };
             let volumes = config.volumes.get_or_insert_default();
             for volume in given {
-                let volume = expand(volume.trim(), &environment)?;
+                let volume = expand(volume.trim(), environment)?;
                 if volume.is_empty() {
                     return Err(invalid("VOLUME specified can not be an empty string"));
                 }
@@ -151,7 +165,7 @@ fn one(
         }
         "STOPSIGNAL" => {
             needs("exactly one")?;
-            let signal = expand(rest, &environment)?;
+            let signal = expand(rest, environment)?;
             parse_signal(&signal)?;
             config.stop_signal = signal;
         }
@@ -221,7 +235,7 @@ fn list(text: &str) -> Result<Option<Vec<String>>> {
 }
 
 /// `a=b c=d`, or `a and all the rest`.
-fn pairs(name: &str, rest: &str, environment: &[String]) -> Result<Vec<(String, String)>> {
+fn pairs(name: &str, rest: &str, environment: Environment<'_>) -> Result<Vec<(String, String)>> {
     let words = split(rest);
     let first = words.first().map_or("", String::as_str);
     let raw: Vec<(&str, &str)> = if first.contains('=') {
@@ -252,7 +266,7 @@ fn pairs(name: &str, rest: &str, environment: &[String]) -> Result<Vec<(String, 
 }
 
 /// `[[ip:]host:]container[/protocol]`, where the container's may be a range; only that one counts.
-fn ports(text: &str) -> Result<Vec<String>> {
+fn ports(text: &str, budget: &Budget) -> Result<Vec<String>> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_lowercase();
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
@@ -269,6 +283,7 @@ fn ports(text: &str) -> Result<Vec<String>> {
     if last < first {
         return Err(wrong());
     }
+    budget.take(usize::from(last - first) * MOST_PORT_BYTES)?;
     Ok((first..=last)
         .map(|port| format!("{port}/{protocol}"))
         .collect())
@@ -372,6 +387,21 @@ mod tests {
                 applied(change).expect_err(change).message(),
                 text,
                 "{change}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_grows_without_end_is_refused() {
+        for text in [
+            format!("ENV A=aaaa\n{}", "ENV A=$A$A\n".repeat(60)),
+            format!("EXPOSE{}", " 1-65535".repeat(100)),
+        ] {
+            let mut config = ContainerConfig::default();
+            let error = apply(&mut config, &[text]).expect_err("too much");
+            assert_eq!(
+                error.message(),
+                "instructions that expand to more than 4194304 bytes are not supported"
             );
         }
     }

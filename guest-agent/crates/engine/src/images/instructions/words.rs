@@ -1,8 +1,42 @@
 //! Words of an instruction: taken apart, and with quotes and variables worked out as Docker does it.
 
+use std::cell::Cell;
+
 use errdefs::Result;
 
 use super::invalid;
+
+/// Most bytes that variables and ranges bring into one text of instructions: a variable made of itself twice is twice as long.
+const MAX_BROUGHT_BYTES: usize = 4 << 20;
+
+/// What may still be brought in.
+pub(super) struct Budget(Cell<usize>);
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self(Cell::new(MAX_BROUGHT_BYTES))
+    }
+
+    /// # Errors
+    /// When it is used up.
+    pub(super) fn take(&self, bytes: usize) -> Result<()> {
+        let left = self.0.get().checked_sub(bytes);
+        let left = left.ok_or_else(|| {
+            invalid(format!(
+                "instructions that expand to more than {MAX_BROUGHT_BYTES} bytes are not supported"
+            ))
+        })?;
+        self.0.set(left);
+        Ok(())
+    }
+}
+
+/// Variables, and what they may bring.
+#[derive(Clone, Copy)]
+pub(super) struct Environment<'a> {
+    pub(super) variables: &'a [String],
+    pub(super) budget: &'a Budget,
+}
 
 /// Splits at white space outside of quotes; quotes and escapes stay.
 pub(super) fn split(text: &str) -> Vec<String> {
@@ -43,12 +77,12 @@ pub(super) fn split(text: &str) -> Vec<String> {
 }
 
 /// Works out one word: its quotes and variables.
-pub(super) fn expand(word: &str, environment: &[String]) -> Result<String> {
+pub(super) fn expand(word: &str, environment: Environment<'_>) -> Result<String> {
     Expansion::run(word, environment).map(|expansion| expansion.text)
 }
 
 /// The same; what a variable brings is split at its white space.
-pub(super) fn expand_to_words(word: &str, environment: &[String]) -> Result<Vec<String>> {
+pub(super) fn expand_to_words(word: &str, environment: Environment<'_>) -> Result<Vec<String>> {
     let mut expansion = Expansion::run(word, environment)?;
     if !expansion.word.is_empty() || expansion.quoted {
         expansion.words.push(std::mem::take(&mut expansion.word));
@@ -59,7 +93,7 @@ pub(super) fn expand_to_words(word: &str, environment: &[String]) -> Result<Vec<
 struct Expansion<'a> {
     whole: &'a str,
     left: std::iter::Peekable<std::str::Chars<'a>>,
-    environment: &'a [String],
+    environment: Environment<'a>,
     text: String,
     words: Vec<String>,
     word: String,
@@ -67,7 +101,7 @@ struct Expansion<'a> {
 }
 
 impl<'a> Expansion<'a> {
-    fn run(whole: &'a str, environment: &'a [String]) -> Result<Self> {
+    fn run(whole: &'a str, environment: Environment<'a>) -> Result<Self> {
         let mut expansion = Self {
             whole,
             left: whole.chars().peekable(),
@@ -156,8 +190,14 @@ impl<'a> Expansion<'a> {
         invalid(format!("failed to process {:?}: {why}", self.whole))
     }
 
-    /// What follows a dollar sign.
     fn variable(&mut self) -> Result<String> {
+        let value = self.after_dollar()?;
+        self.environment.budget.take(value.len())?;
+        Ok(value)
+    }
+
+    /// What follows a dollar sign.
+    fn after_dollar(&mut self) -> Result<String> {
         if self.left.peek() != Some(&'{') {
             let name = self.name();
             return Ok(if name.is_empty() {
@@ -246,7 +286,7 @@ impl<'a> Expansion<'a> {
     }
 
     fn value(&self, name: &str) -> Option<String> {
-        self.environment.iter().find_map(|entry| {
+        self.environment.variables.iter().find_map(|entry| {
             let (key, value) = entry.split_once('=')?;
             (key == name).then(|| value.to_owned())
         })
@@ -267,7 +307,11 @@ mod tests {
 
     #[test]
     fn words_are_worked_out_as_docker_does_it() {
-        let environment = ["X=1".to_owned(), "E=".to_owned(), "W=a b".to_owned()];
+        let variables = ["X=1".to_owned(), "E=".to_owned(), "W=a b".to_owned()];
+        let environment = Environment {
+            variables: &variables,
+            budget: &Budget::new(),
+        };
         for (word, expected) in [
             ("\"two words\"", "two words"),
             ("'$X'", "$X"),
@@ -282,24 +326,28 @@ mod tests {
             ("$NOPE", ""),
             ("$X$X", "11"),
         ] {
-            assert_eq!(expand(word, &environment).expect(word), expected, "{word}");
+            assert_eq!(expand(word, environment).expect(word), expected, "{word}");
         }
         assert_eq!(
-            expand_to_words("$W", &environment).expect("words"),
+            expand_to_words("$W", environment).expect("words"),
             ["a", "b"]
         );
         assert_eq!(
-            expand_to_words("$NOPE", &environment).expect("words"),
+            expand_to_words("$NOPE", environment).expect("words"),
             [""; 0]
         );
     }
 
     #[test]
     fn what_is_not_finished_is_refused() {
+        let none = Environment {
+            variables: &[],
+            budget: &Budget::new(),
+        };
         for word in ["${B", "'a", "\"a", "${}", "${X!}", "${X:", "${X:-"] {
-            assert!(expand(word, &[]).is_err(), "{word}");
+            assert!(expand(word, none).is_err(), "{word}");
         }
         let deep = "${A:-".repeat(5000);
-        assert!(expand(&deep, &[]).is_err());
+        assert!(expand(&deep, none).is_err());
     }
 }
