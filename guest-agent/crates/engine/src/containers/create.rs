@@ -3,7 +3,7 @@
 use std::{os::fd::AsRawFd, path::PathBuf, sync::Arc};
 
 use docker_api::{ContainerCreateRequest, EndpointSettings};
-use errdefs::{Classify, Error, ErrorKind, Result};
+use errdefs::{Error, ErrorKind, Result};
 
 use super::{container::Container, merge, name, record::ContainerRecord, state::State};
 use crate::{
@@ -274,9 +274,8 @@ impl Engine {
                     .await
                     .map(drop)
             }
-            // It may be there by the time the container starts.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.context("failed to populate volume")),
+            // Said when the container starts: it may be there by then.
+            Err(_) => Ok(()),
         }
     }
 }
