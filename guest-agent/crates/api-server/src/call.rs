@@ -69,7 +69,8 @@ impl Call {
     /// The decoder's own text, as a fault of the system: so Docker has it where it reads a body itself.
     pub(crate) async fn first_json<T: DeserializeOwned>(&mut self) -> Result<T> {
         let bytes = self.bytes().await?;
-        json::first(&bytes)
+        docker_api::json::from_slice(json::first(&bytes)?)
+            .map_err(|error| Error::new(ErrorKind::System, error.to_string()))
     }
 
     async fn bytes(&mut self) -> Result<bytes::Bytes> {

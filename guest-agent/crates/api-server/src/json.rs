@@ -1,7 +1,7 @@
 //! JSON bodies, refused with the texts of Docker's own server.
 
 use errdefs::{Error, ErrorKind, Result};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// Checks the type of a body that must be JSON. Only where there is no body may the header be missing.
 ///
@@ -55,14 +55,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-/// Reads one JSON value and nothing after it.
+/// The bytes of the first JSON value.
 ///
 /// # Errors
 /// `System` with the text Go's decoder has for it, and no more.
-pub fn first<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
+pub fn first(bytes: &[u8]) -> Result<&[u8]> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
     let text = match values.next() {
-        Some(Ok(value)) => return Ok(value),
+        Some(Ok(_)) => return Ok(bytes.get(..values.byte_offset()).unwrap_or_default()),
         Some(Err(error)) => go_text(&error, bytes),
         None => "EOF".to_owned(),
     };
@@ -138,9 +138,9 @@ mod tests {
 
     #[test]
     fn the_first_value_is_read_and_nothing_after_it() {
-        assert_eq!(first::<Value>(b"1 x").unwrap(), 1);
+        assert_eq!(first(b"1 x").unwrap(), b"1");
         for (body, text) in [("", "EOF"), (" ", "EOF"), ("{", "unexpected EOF")] {
-            let error = first::<Value>(body.as_bytes()).unwrap_err();
+            let error = first(body.as_bytes()).unwrap_err();
             assert_eq!((error.kind(), error.message()), (ErrorKind::System, text));
         }
     }
