@@ -173,7 +173,7 @@ fn resolver_and_hosts_files_are_made(bed: &Bed) -> anyhow::Result<()> {
 fn exposed_ports_are_shown_as_they_were_given(bed: &Bed) -> anyhow::Result<()> {
     let container = bed.named("exposed");
     let name = &container.name;
-    let body = r#"{"Image":"busybox","Cmd":["sleep","600"],"ExposedPorts":{"8080":{},"53/udp":{}},"HostConfig":{"PublishAllPorts":true}}"#;
+    let body = r#"{"Image":"busybox","Cmd":["sleep","600"],"ExposedPorts":{"8080":{},"53/tcp":{}},"HostConfig":{"PublishAllPorts":true}}"#;
     let (status, body) = raw::request(
         bed,
         "POST",
@@ -184,11 +184,11 @@ fn exposed_ports_are_shown_as_they_were_given(bed: &Bed) -> anyhow::Result<()> {
     bed.docker.ok(&["start", name])?;
     let exposed = inspect(bed, name, "Config/ExposedPorts")?;
     ensure!(
-        exposed == serde_json::json!({"8080": {}, "53/udp": {}}),
+        exposed == serde_json::json!({"8080": {}, "53/tcp": {}}),
         "{exposed}"
     );
     let published = inspect(bed, name, "NetworkSettings/Ports")?;
     let published: Vec<&String> = published.as_object().context("ports")?.keys().collect();
-    ensure!(published == ["53/udp", "8080/tcp"], "{published:?}");
+    ensure!(published == ["53/tcp", "8080/tcp"], "{published:?}");
     Ok(())
 }

@@ -60,9 +60,6 @@ fn what_a_container_and_a_volume_hold_is_counted(bed: &Bed) -> anyhow::Result<()
 }
 
 fn layers_that_images_share_are_counted_once(bed: &Bed) -> anyhow::Result<()> {
-    let before = usage(bed, "?type=image")?["LayersSize"]
-        .as_u64()
-        .context("no sum")?;
     let container = bed.start(
         &[],
         &["sh", "-c", "head -c 50000 /dev/zero >/new; sleep 60"],
@@ -91,10 +88,15 @@ fn layers_that_images_share_are_counted_once(bed: &Bed) -> anyhow::Result<()> {
         shared > 500_000 && size - shared >= 50_000 && own["Containers"] == 0,
         "{own}"
     );
-    let after = used["LayersSize"].as_u64().context("no sum")?;
+    // Other checks work beside this one, so only what one answer says can be compared: what is shared is in one sum twice, in the other once.
+    let layers = used["LayersSize"].as_u64().context("no sum")?;
+    let sizes: u64 = images
+        .iter()
+        .filter_map(|image| image["Size"].as_u64())
+        .sum();
     ensure!(
-        (50_000..4_500_000).contains(&(after - before)),
-        "{before} {after}"
+        layers >= size && layers + shared / 2 < sizes,
+        "{layers} in layers, {sizes} in images, {shared} shared"
     );
     let (_, plain) = raw::get(bed, "/v1.51/images/json")?;
     let (_, counted) = raw::get(bed, "/v1.51/images/json?shared-size=1")?;
@@ -168,7 +170,7 @@ fn later_versions_show_sums(bed: &Bed) -> anyhow::Result<()> {
         .as_array()
         .context("the images")?;
     ensure!(
-        items.len() == listed && verbose.get("Images").is_none(),
+        verbose["ImageUsage"]["TotalCount"] == items.len() && verbose.get("Images").is_none(),
         "{verbose}"
     );
     ensure!(
