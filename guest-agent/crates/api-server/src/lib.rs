@@ -20,6 +20,7 @@ mod rest;
 pub mod route;
 mod routes;
 mod server;
+mod spare;
 mod splice;
 mod sys;
 pub mod version;

@@ -24,7 +24,9 @@ use tokio::{
 
 use percent_encoding::percent_decode_str;
 
-use crate::{Api, call::Call, error, head::Head, query::Query, route, routes, splice, version};
+use crate::{
+    Api, call::Call, error, head::Head, query::Query, route, routes, spare::Spare, splice, version,
+};
 
 /// Connections that are open at a time; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -34,7 +36,7 @@ const MAX_HEAD_BYTES: usize = 1 << 20;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Parameters of a request that its line in the log names.
 const MAX_GIVEN_SHOWN: usize = 32;
-/// Pause after a failed accept (no file descriptor left): waits for others to end, without spinning.
+/// Pause after a failed accept: waits for others to end, without spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a request that is under way may take when the engine goes down: a client that follows events never ends by itself.
@@ -74,6 +76,7 @@ pub async fn serve<A: Accept>(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut spare = Spare::new();
     let (stop, stopped) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
@@ -92,7 +95,9 @@ pub async fn serve<A: Accept>(
             }
             Either::Left(((_, Err(error)), _)) => {
                 tracing::warn!(%error, "accept an API connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if !(Spare::is_for(&error) && spare.refuse_next(&listener).await) {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
             Either::Left(((Err(_), _), _)) | Either::Right(_) => break,
         }

@@ -1,4 +1,4 @@
-//! No room left on the disk, or no inodes. Each request ends, with success or with an error that
+//! No room left on the disk, no inodes, or no file descriptors. Each request ends, with success or with an error that
 //! says what is missing; nothing half-made is left; the engine lives on, and the next try works once there is room.
 //!
 //! Needs root and loop devices, else skipped and said so.
@@ -16,6 +16,9 @@ const DISK_BYTES: u64 = 64 << 20;
 /// Incompressible, so that it takes its room: in an image, and copied into a container.
 const LOAD_BYTES: usize = 6 << 20;
 const COPY_BYTES: usize = 3 << 20;
+
+/// Network namespaces that an engine has ready.
+const MADE_IN_ADVANCE: usize = 3;
 
 /// An engine with a container that runs, one that does not, and what requests need.
 struct Bed {
@@ -111,7 +114,9 @@ impl Bed {
         for (what, request) in requests {
             let output = self.docker.run(request).context(what)?;
             if output.code != 0 {
-                failed.insert(what, output.stderr);
+                // Of an exec it is told in the stream's place.
+                let said = String::from_utf8_lossy(&output.stdout);
+                failed.insert(what, format!("{said}{}", output.stderr));
             }
         }
         Ok(failed)
@@ -222,4 +227,62 @@ fn a_disk_without_inodes_is_an_error_and_leaves_nothing() -> Result<()> {
     let fill = "set -e; mkdir $ROOT/filler; cd $ROOT/filler; free=$(stat -f -c %d .)
         seq 1 $((free - $1)) | xargs touch || :";
     filled(&bed, fill, &["0", "1", "2", "3", "5", "8", "13", "30"])
+}
+
+/// Leaves the engine so many descriptors that it can still open.
+fn leave_descriptors(bed: &Bed, count: usize) -> Result<()> {
+    let open: Vec<usize> = std::fs::read_dir(format!("/proc/{}/fd", bed.engine.pid()?))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    let mut free = (0..).filter(|number| !open.contains(number));
+    let limit = free.nth(count).context("there are always more numbers")?;
+    limit_descriptors(bed, &limit.to_string())
+}
+
+fn limit_descriptors(bed: &Bed, limit: &str) -> Result<()> {
+    let output = std::process::Command::new("prlimit")
+        .args(["--pid", &bed.engine.pid()?.to_string()])
+        .arg(format!("--nofile={limit}:"))
+        .output()
+        .context("prlimit")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "prlimit: {said}");
+    Ok(())
+}
+
+#[test]
+fn an_engine_without_descriptors_says_so_and_leaves_nothing() -> Result<()> {
+    let Some(bed) = Bed::new(&[])? else {
+        return Ok(());
+    };
+    let mut failures = 0;
+    // With fewer a connection is not taken, and waits, as with dockerd.
+    for count in [3, 4, 5, 6, 8, 10, 12, 16, 24] {
+        let left = || format!("with {count} descriptors left");
+        leave_descriptors(&bed, count)?;
+        let failed = bed.requests().with_context(left)?;
+        says(&failed, &["too many open files"]).with_context(left)?;
+        failures += failed.len();
+        limit_descriptors(&bed, "1024")?;
+        // The next try works; so many, that what could not be made in advance meanwhile has been used up.
+        for _ in 0..MADE_IN_ADVANCE {
+            bed.docker
+                .ok(&["run", "--rm", "busybox", "true"])
+                .with_context(left)?;
+        }
+        bed.clean().with_context(left)?;
+    }
+    println!("{failures} requests failed");
+    ensure!(failures > 0, "there were always enough");
+    bed.works()?;
+    let runs = bed.docker.ok(&[
+        "inspect",
+        "-f",
+        "{{.State.Running}} {{.RestartCount}}",
+        "runs",
+    ])?;
+    ensure!(runs == "true 0", "{runs}");
+    let log = bed.engine.log();
+    ensure!(!log.contains("panicked"), "{}", bed.engine.log_tail());
+    Ok(())
 }
