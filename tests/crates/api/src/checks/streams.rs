@@ -280,7 +280,7 @@ fn who_waited_for_the_end_finds_all_output_with_an_attached_client(
 }
 
 fn who_is_told_that_it_is_attached_is(bed: &Bed) -> anyhow::Result<()> {
-    let container = bed.start(&[], &["sh", "-c", "mkfifo /f; while :; do cat /f; done"])?;
+    let container = bed.start(&[], &["sh", "-c", "mkfifo /f; exec 3<>/f; exec cat <&3"])?;
     let name = &container.name;
     bed.docker.ok(&[
         "exec",
