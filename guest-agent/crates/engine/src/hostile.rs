@@ -181,19 +181,7 @@ fn log_options(line: &str) {
 }
 
 fn record() -> ContainerRecord {
-    ContainerRecord {
-        id: ContainerId::from_random([7; 32]),
-        name: "some_name".to_owned(),
-        created: Timestamp(1),
-        config: ContainerConfig::default(),
-        host: HostConfig::default(),
-        networks: BTreeMap::new(),
-        image: None,
-        image_manifest: None,
-        image_name: None,
-        links: Vec::new(),
-        mounts: Vec::new(),
-    }
+    ContainerRecord::new(ContainerId::from_random([7; 32]), "some_name", Timestamp(1))
 }
 
 /// Instructions of a Dockerfile, as `docker commit` and `docker import` take them.

@@ -319,26 +319,14 @@ impl Store for StateDb {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use engine::ports::world::Timestamp;
 
     use super::*;
 
     fn record(number: u8, name: &str) -> ContainerRecord {
-        ContainerRecord {
-            id: ContainerId::from_random([number; 32]),
-            name: name.to_owned(),
-            created: Timestamp(i64::from(number)),
-            config: docker_api::ContainerConfig::default(),
-            host: docker_api::HostConfig::default(),
-            networks: BTreeMap::new(),
-            image: None,
-            image_manifest: None,
-            image_name: None,
-            links: Vec::new(),
-            mounts: Vec::new(),
-        }
+        let created = Timestamp(i64::from(number));
+        ContainerRecord::new(ContainerId::from_random([number; 32]), name, created)
     }
 
     #[tokio::test]

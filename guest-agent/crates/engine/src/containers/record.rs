@@ -39,6 +39,23 @@ pub struct ContainerRecord {
 }
 
 impl ContainerRecord {
+    /// One that nobody has wished anything of yet.
+    pub fn new(id: ContainerId, name: &str, created: Timestamp) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            created,
+            config: ContainerConfig::default(),
+            host: HostConfig::default(),
+            networks: BTreeMap::new(),
+            image: None,
+            image_manifest: None,
+            image_name: None,
+            links: Vec::new(),
+            mounts: Vec::new(),
+        }
+    }
+
     /// Whether the first process has a terminal.
     pub fn tty(&self) -> bool {
         self.config.tty
@@ -67,19 +84,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn record(name: &str) -> ContainerRecord {
-        ContainerRecord {
-            id: ContainerId::from_random([7; 32]),
-            name: name.to_owned(),
-            created: Timestamp(1),
-            config: ContainerConfig::default(),
-            host: HostConfig::default(),
-            networks: BTreeMap::new(),
-            image: None,
-            image_manifest: None,
-            image_name: None,
-            links: Vec::new(),
-            mounts: Vec::new(),
-        }
+        ContainerRecord::new(ContainerId::from_random([7; 32]), name, Timestamp(1))
     }
 
     #[test]

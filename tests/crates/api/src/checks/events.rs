@@ -7,8 +7,9 @@ use std::{
 
 use anyhow::{Context, ensure};
 use harness::Kind;
+use serde_json::json;
 
-use super::{checks, raw};
+use super::{checks, execs, raw};
 use crate::Bed;
 
 checks![
@@ -251,11 +252,8 @@ fn who_leaves_by_keys_is_told(bed: &Bed) -> anyhow::Result<()> {
         &format!("/containers/{name}/attach?stream=1&stdin=1&stdout=1"),
         "",
     )?;
-    let config = r#"{"Cmd":["cat"],"Tty":true,"AttachStdin":true,"AttachStdout":true}"#;
-    let (status, body) = raw::request(bed, "POST", &format!("/containers/{name}/exec"), config)?;
-    ensure!(status == 201, "{body}");
-    let made: serde_json::Value = serde_json::from_str(&body)?;
-    let id = made["Id"].as_str().context("an id")?;
+    let config = json!({"Cmd": ["cat"], "Tty": true, "AttachStdin": true, "AttachStdout": true});
+    let id = execs::create(bed, name, &config)?;
     leave(&format!("/exec/{id}/start"), r#"{"Tty":true}"#)?;
     let events = told(bed, &since, &["--filter", &format!("container={name}")])?;
     let names = BTreeMap::from([(name.clone(), "NAME")]);

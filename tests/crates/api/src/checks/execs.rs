@@ -14,7 +14,8 @@ checks![
     execs_of_a_container_that_ended_are_gone,
 ];
 
-fn create(bed: &Bed, container: &str, body: &Value) -> anyhow::Result<String> {
+/// Makes an exec; its id.
+pub(super) fn create(bed: &Bed, container: &str, body: &Value) -> anyhow::Result<String> {
     let path = format!("/containers/{container}/exec");
     let (status, answer) = raw::request(bed, "POST", &path, &body.to_string())?;
     ensure!(status == 201, "{status} {answer}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::{checks, raw};
+use super::{checks, files, raw};
 use crate::Bed;
 
 checks![
@@ -158,13 +158,11 @@ fn sizes_are_shown_when_asked_for(bed: &Bed) -> anyhow::Result<()> {
         &["sh", "-c", "head -c 100000 /dev/zero >/big; sleep 600"],
     )?;
     let name = &container.name;
-    bed.docker.ok(&[
-        "exec",
+    files::exec(
+        bed,
         name,
-        "sh",
-        "-c",
         "until [ \"$(wc -c </big)\" = 100000 ]; do sleep 0.05; done",
-    ])?;
+    )?;
     let (_, body) = raw::get(bed, &format!("/containers/{name}/json?size=1"))?;
     let shown: Value = serde_json::from_str(&body)?;
     let (own, all) = (shown["SizeRw"].as_u64(), shown["SizeRootFs"].as_u64());

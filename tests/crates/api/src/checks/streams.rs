@@ -6,8 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use serde_json::json;
 
-use super::{checks, raw};
+use super::{checks, execs, files, raw};
 use crate::Bed;
 
 checks![
@@ -282,23 +283,11 @@ fn who_waited_for_the_end_finds_all_output_with_an_attached_client(
 fn who_is_told_that_it_is_attached_is(bed: &Bed) -> anyhow::Result<()> {
     let container = bed.start(&[], &["sh", "-c", "mkfifo /f; exec 3<>/f; exec cat <&3"])?;
     let name = &container.name;
-    bed.docker.ok(&[
-        "exec",
-        name,
-        "sh",
-        "-c",
-        "until [ -p /f ]; do usleep 1000; done",
-    ])?;
-    let exec = |text: &str| -> anyhow::Result<String> {
-        let body = format!(r#"{{"Cmd":["sh","-c","echo {text} >/f"]}}"#);
-        let (status, body) = raw::request(bed, "POST", &format!("/containers/{name}/exec"), &body)?;
-        ensure!(status == 201, "{body}");
-        let made: serde_json::Value = serde_json::from_str(&body)?;
-        Ok(made["Id"].as_str().context("an id")?.to_owned())
-    };
+    files::exec(bed, name, "until [ -p /f ]; do usleep 1000; done")?;
     for round in 0..20 {
         let text = format!("line-{round:02}");
-        let id = exec(&text)?;
+        let script = format!("echo {text} >/f");
+        let id = execs::create(bed, name, &json!({"Cmd": ["sh", "-c", script]}))?;
         let path = format!("/containers/{name}/attach?stream=1&stdout=1");
         let mut attached = raw::take_over(bed, &path, "")?;
         let (status, body) = raw::request(

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::{checks, raw};
+use super::{checks, files, raw};
 use crate::Bed;
 
 checks![
@@ -30,13 +30,11 @@ fn the_usual_formats_have_their_columns(bed: &Bed) -> anyhow::Result<()> {
     )?;
     let name = &container.name;
     // The shell becomes the program after its child was made: `docker exec` comes after that.
-    bed.docker.ok(&[
-        "exec",
+    files::exec(
+        bed,
         name,
-        "sh",
-        "-c",
         "until grep -q sleep /proc/1/comm; do sleep 0.05; done",
-    ])?;
+    )?;
     for (options, titles) in [
         ("", "UID PID PPID C STIME TTY TIME CMD"),
         ("-ef", "UID PID PPID C STIME TTY TIME CMD"),

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::{checks, raw};
+use super::{checks, files, raw};
 use crate::Bed;
 
 checks![
@@ -34,13 +34,7 @@ fn what_a_container_and_a_volume_hold_is_counted(bed: &Bed) -> anyhow::Result<()
     let fill =
         "dd if=/dev/zero of=/own bs=1024 count=100 2>/dev/null; printf hallo >/v/a; sleep 60";
     let container = bed.start(&["-v", &mount], &["sh", "-c", fill])?;
-    bed.docker.ok(&[
-        "exec",
-        &container.name,
-        "sh",
-        "-c",
-        "until [ -s /v/a ]; do :; done",
-    ])?;
+    files::exec(bed, &container.name, "until [ -s /v/a ]; do :; done")?;
     let used = usage(bed, "")?;
     let own = item(&used, "Containers", "Id", &container.id)?;
     let bytes = own["SizeRw"].as_u64().context("no size")?;
@@ -64,13 +58,11 @@ fn layers_that_images_share_are_counted_once(bed: &Bed) -> anyhow::Result<()> {
         &[],
         &["sh", "-c", "head -c 50000 /dev/zero >/new; sleep 60"],
     )?;
-    bed.docker.ok(&[
-        "exec",
+    files::exec(
+        bed,
         &container.name,
-        "sh",
-        "-c",
         "until [ $(wc -c </new) = 50000 ]; do :; done",
-    ])?;
+    )?;
     let name = bed.name("shares");
     bed.docker.ok(&["commit", &container.name, &name])?;
     let used = usage(bed, "?type=image")?;
